@@ -1,0 +1,1 @@
+"""Figures that the project states, each by a command: `python -m benchmarks [name ...]`."""

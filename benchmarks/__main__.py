@@ -1,0 +1,27 @@
+"""Run all benchmarks, or those that are named, and write results/NAME.json for each."""
+
+import importlib
+import sys
+
+from benchmarks.report import save
+
+NAMES = (
+    "exactness",
+    "optimizer_exactness",
+    "ase_parity",
+    "mmff94_accuracy",
+    "mmff94_minimiser",
+    "traces",
+    "first_call",
+    "argon",
+    "conformers",
+)
+
+if __name__ == "__main__":
+    chosen = [name.replace("-", "_") for name in sys.argv[1:]] or list(NAMES)
+    unknown = sorted(set(chosen) - set(NAMES))
+    if unknown:
+        sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    for name in chosen:
+        print(f"== {name}", flush=True)
+        save(name, importlib.import_module(f"benchmarks.{name}").main())

@@ -1,0 +1,61 @@
+"""Alone against batched, all bits: LJ, Morse and MMFF94, f64 and f32, 2 to 100 atoms."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+import kups_relax as kr
+from benchmarks import cases
+
+
+def main() -> dict[str, Any]:
+    """Compare until each of the twelve combinations has its share of 5,000 comparisons."""
+    random = np.random.default_rng(0)
+    clusters = cases.argon_clusters(60, sizes=range(2, 101), seed=1)
+    molecules = [
+        e for e in kr.io.structures_from(cases.MOLECULES, seed=1) if isinstance(e, kr.Structure)
+    ]
+    molecules = [molecules[i] for i in random.permutation(len(molecules))[:60]]
+    argon = {"epsilon": 0.0104, "r0": 3.82, "rho0": 6.0}
+    runs = [
+        (cases.argon(), clusters, 1e-3),
+        (kr.potentials.Morse(**argon), clusters, 1e-3),
+        (kr.potentials.MMFF94(), molecules, 0.05),
+    ]
+    figures: dict[str, Any] = {}
+    total = mismatches = 0
+    for (potential, structures, fmax), dtype, optimizer in itertools.product(
+        runs, ("float64", "float32"), ("lbfgs", "ase-lbfgs")
+    ):
+        # ASE's L-BFGS is slow to converge; its first steps are as good a test.
+        steps = 300 if optimizer == "lbfgs" else 40
+        count, wrong = _compare(
+            structures,
+            potential,
+            random,
+            optimizer=optimizer,
+            dtype=dtype,
+            fmax=fmax,
+            max_steps=steps,
+        )
+        figures[f"{potential.name} {dtype} {optimizer}"] = f"{wrong} of {count}"
+        print(f"   {potential.name} {dtype} {optimizer}: {wrong} of {count} differ", flush=True)
+        total += count
+        mismatches += wrong
+    return {"comparisons": total, "mismatches": mismatches, **figures}
+
+
+def _compare(
+    structures: list[Any], potential: Any, random: np.random.Generator, **options: Any
+) -> tuple[int, int]:
+    """Relax each structure alone, then batches of 2 to 500 drawn with repetition."""
+    options["progress"] = False
+    alone = [kr.relax([s], potential, **options).fingerprint[0] for s in structures]
+    count = wrong = 0
+    for size in (2, 3, 5, 20, 60, 120, 500):
+        chosen = random.choice(len(structures), size=size)
+        got = kr.relax([structures[i] for i in chosen], potential, **options).fingerprint
+        count += size
+        wrong += sum(f != alone[i] for i, f in zip(chosen, got, strict=True))
+    return count, wrong

@@ -1,0 +1,56 @@
+"""Relax many molecules and crystals at once, each to the last bit as it would relax alone.
+
+>>> import kups_relax as kr
+>>> result = kr.relax("molecules.sdf", kr.potentials.MMFF94(), fmax=0.01)  # doctest: +SKIP
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kups_relax import errors as errors
+    from kups_relax import io as io
+    from kups_relax import ops as ops
+    from kups_relax import optimizers as optimizers
+    from kups_relax import potentials as potentials
+    from kups_relax._relax import relax as relax
+    from kups_relax._result import Result as Result
+    from kups_relax._verify import Report as Report
+    from kups_relax._verify import verify as verify
+    from kups_relax.data import Index as Index
+    from kups_relax.data import Structure as Structure
+    from kups_relax.data import Table as Table
+
+__version__ = "0.1.0.dev0"
+
+# Loaded when first used, so that importing the package costs nothing and starts nothing.
+_HOMES = {
+    "errors": None,
+    "io": None,
+    "ops": None,
+    "optimizers": None,
+    "potentials": None,
+    "relax": "_relax",
+    "Result": "_result",
+    "Index": "data",
+    "Structure": "data",
+    "Table": "data",
+    "Report": "_verify",
+    "verify": "_verify",
+}
+
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES[name]
+    module = importlib.import_module(f"{__name__}.{home or name}")
+    value = module if home is None else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,175 @@
+"""Commands, their options, and what they print."""
+
+import dataclasses
+import pathlib
+import sys
+import time
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from kups_relax import errors
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Relax many structures at once, each to the last bit as it would relax alone.",
+)
+
+# Exit status: every structure converged, some did not, input that cannot be used.
+OK, NOT_ALL, UNUSABLE = 0, 1, 2
+
+Inputs = Annotated[
+    list[pathlib.Path],
+    typer.Argument(help="Files: whatever ASE reads (extxyz, cif, ...), SDF, MOL, SMILES."),
+]
+PotentialName = Annotated[
+    str | None,
+    typer.Option(
+        "--potential", "-p", help="name, or name:key=value,...; see the command potentials"
+    ),
+]
+OptimizerName = Annotated[str, typer.Option(help="lbfgs, or ase-lbfgs (ASE's to the letter).")]
+Fmax = Annotated[float, typer.Option(help="Longest force on an atom, eV/Angstrom.")]
+MaxSteps = Annotated[int, typer.Option(help="Moves allowed to each structure.")]
+Dtype = Annotated[str, typer.Option(help="float64 or float32.")]
+Conformers = Annotated[int, typer.Option(help="Conformers made of each SMILES.")]
+Seed = Annotated[int, typer.Option(help="For conformers and random batches.")]
+
+
+@app.command()
+def relax(
+    inputs: Inputs,
+    potential: PotentialName = None,
+    optimizer: OptimizerName = "lbfgs",
+    fmax: Fmax = 0.01,
+    max_steps: MaxSteps = 1000,
+    dtype: Dtype = "float64",
+    output: Annotated[
+        pathlib.Path | None,
+        typer.Option("--output", "-o", help="Where to write: .extxyz, .sdf, .traj or .csv."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    n_conformers: Conformers = 1,
+    seed: Seed = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No table, no bar.")] = False,
+) -> None:
+    """Relax the structures of files, and print one line for each."""
+    from kups_relax._relax import relax
+
+    start = time.perf_counter()
+    result = relax(
+        list(inputs),
+        _need(potential, inputs),
+        optimizer,
+        fmax=fmax,
+        max_steps=max_steps,
+        dtype=dtype,
+        output=output,
+        overwrite=overwrite,
+        progress=False if quiet else None,
+        n_conformers=n_conformers,
+        seed=seed,
+    )
+    seconds = time.perf_counter() - start
+    if not quiet:
+        print(format_table(result))
+    for i in (~result.converged).nonzero()[0]:
+        print(f"{result.ids[i]}: {result.status[i]}: {result.reason[i]}", file=sys.stderr)
+    n_converged = int(result.converged.sum())
+    print(f"{n_converged} of {len(result)} structures converged in {seconds:.1f} s")
+    if output is not None:
+        print(f"written to {output}")
+    raise typer.Exit(OK if n_converged == len(result) else NOT_ALL)
+
+
+@app.command()
+def verify(
+    inputs: Inputs,
+    potential: PotentialName = None,
+    optimizer: OptimizerName = "lbfgs",
+    fmax: Fmax = 0.01,
+    max_steps: MaxSteps = 1000,
+    dtype: Dtype = "float64",
+    draws: Annotated[int, typer.Option(help="Random batches.")] = 20,
+    n_conformers: Conformers = 1,
+    seed: Seed = 0,
+) -> None:
+    """Relax structures alone and in random batches, and compare all bits."""
+    from kups_relax import io
+    from kups_relax._verify import verify
+
+    report = verify(
+        io.structures_from(list(inputs), seed=seed, n_conformers=n_conformers),
+        _need(potential, inputs),
+        draws=draws,
+        seed=seed,
+        optimizer=optimizer,
+        fmax=fmax,
+        max_steps=max_steps,
+        dtype=dtype,
+    )
+    print(report)
+    for draw, structure in report.mismatches:
+        print(f"draw {draw}: {structure} differs from itself alone", file=sys.stderr)
+    raise typer.Exit(OK if report.ok else NOT_ALL)
+
+
+@app.command()
+def potentials() -> None:
+    """List the potentials and their options, with defaults."""
+    from kups_relax.potentials import NAMED
+
+    for name, cls in NAMED.items():
+        print(f"{name:15s} {(cls.__doc__ or '').splitlines()[0]}")
+        for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
+            print(f"    {field.name.replace('_', '-')}={field.default}")
+
+
+def format_table(result: Any) -> str:
+    """Lay a result out as text: one line a structure."""
+    width = max([len("structure"), *(len(i) for i in result.ids)])
+    head = (
+        f"{'structure':{width}s} {'atoms':>6s} {'steps':>6s} {'energy/eV':>14s} {'fmax':>9s} status"
+    )
+    rows = [
+        f"{result.ids[i]:{width}s} {result.n_atoms[i]:6d} {result.n_steps[i]:6d} "
+        f"{result.energy[i]:14.6f} {result.fmax[i]:9.2e} {result.status[i]}"
+        for i in range(len(result))
+    ]
+    return "\n".join([head, *rows])
+
+
+def main() -> NoReturn:
+    """Run the command; errors that users can mend become one line and exit status 2."""
+    try:
+        app()
+    except errors.KupsRelaxError as error:
+        print(f"kups-relax: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("kups-relax: stopped", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(UNUSABLE)
+
+
+def _need(potential: str | None, inputs: list[pathlib.Path]) -> str:
+    """Insist on a potential, and say which ones fit the input."""
+    if potential is not None:
+        return potential
+    from kups_relax import io
+    from kups_relax.data import Structure
+    from kups_relax.potentials import NAMED
+
+    entries = [e for e in io.structures_from(list(inputs)) if isinstance(e, Structure)]
+    fits = []
+    for name, cls in NAMED.items():
+        try:
+            for entry in entries[:20]:
+                cls().prepare(entry)
+        except errors.KupsRelaxError:
+            continue
+        fits.append(name)
+    raise errors.OptionError(
+        f"choose a potential with --potential; these can describe the input: {', '.join(fits)}."
+    )

@@ -1,0 +1,6 @@
+"""Index and Table, and one structure on the host."""
+
+from kups_relax.data._index import Index as Index
+from kups_relax.data._keys import Keys as Keys
+from kups_relax.data._structure import Structure as Structure
+from kups_relax.data._table import Table as Table

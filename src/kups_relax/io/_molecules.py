@@ -1,0 +1,329 @@
+"""RDKit's molecules: Mols, SDF records, SMILES."""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kups_relax.errors import OptionError, StructureError
+from kups_relax.io._entries import Entry, Unreadable, entry_from_atoms, label_in
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Conformer, Mol
+
+# Conformer k of seed s is drawn with the number s * _STRIDE + k: two seeds never share one.
+_STRIDE = 10_000
+_MAX_SEED = 200_000
+# Distance between the boxes of two fragments, Angstrom. RDKit puts all of them on the origin.
+_FRAGMENT_GAP = 3.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """How coordinates are made for molecules that have none.
+
+    Attributes:
+        seed: Of the random numbers; a molecule's coordinates depend on it and on the molecule.
+        n_conformers: How many conformers a molecule without coordinates gets.
+    """
+
+    seed: int
+    n_conformers: int
+
+    @classmethod
+    def new(cls, seed: int, n_conformers: int) -> "Embedding":
+        """Check the options.
+
+        Raises:
+            OptionError: A number is out of range.
+        """
+        for name, value, low, high in (
+            ("seed", seed, 0, _MAX_SEED),
+            ("n_conformers", n_conformers, 1, _STRIDE),
+        ):
+            if not isinstance(value, int | np.integer) or not low <= value <= high:
+                raise OptionError(
+                    f"{name} is {value!r}; expected a whole number from {low} to {high}."
+                )
+        return cls(seed=int(seed), n_conformers=int(n_conformers))
+
+
+def require_rdkit(what: str) -> None:
+    """Raise where RDKit is missing.
+
+    Raises:
+        StructureError: RDKit cannot be imported.
+    """
+    try:
+        import rdkit.Chem  # noqa: F401
+    except ImportError as error:
+        raise StructureError(
+            f"{what} needs RDKit, which is not installed. Run: pip install 'kups-relax[rdkit]'"
+        ) from error
+
+
+def entries_from_mol(
+    mol: "Mol",
+    label: str,
+    embedding: Embedding,
+    info: Mapping[str, Any] | None = None,
+) -> list[Entry]:
+    """Make one entry for each conformer of a Mol.
+
+    A Mol without conformer, or with a flat drawing in its place, gets hydrogens and is embedded.
+    Hydrogens that a Mol with coordinates lacks stay missing: the potential reports them.
+
+    Args:
+        mol: Left as it is.
+        label: The id; several conformers become `label/0`, `label/1`, ...
+        embedding: How coordinates are made where there are none.
+        info: For `atoms.info`, in addition to the Mol's properties.
+    """
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        topology = Chem.Mol(mol)
+        problem = _sanitized(topology)
+    if problem is not None:
+        return [Unreadable(id=label, reason=f"RDKit rejects it: {problem}. Repair the input.")]
+    info = {**_properties(mol), **(info or {})}
+    conformers = list(topology.GetConformers())
+    if topology.GetNumAtoms() and not (
+        conformers and all(_is_geometry(topology, conformer) for conformer in conformers)
+    ):
+        return _embedded(topology, label, embedding, info)
+    positions = [conformer.GetPositions() for conformer in conformers] or [np.zeros((0, 3))]
+    return _entries(topology, positions, label, info)
+
+
+def entries_from_sdf(text: str, path: Path, stem: str, embedding: Embedding) -> list[Entry]:
+    """Read the records of an SDF or MOL file.
+
+    Raises:
+        StructureError: Nothing in the file looks like a record.
+    """
+    require_rdkit(f"{path}: reading SDF")
+    from rdkit import Chem, rdBase
+
+    if "M  END" not in text:
+        raise StructureError(
+            f"{path}: no record ends in 'M  END', so it is no SDF or MOL file; it begins with "
+            f"{text[:40]!r}. Check the file, or its ending."
+        )
+    # RDKit takes a newline at the very end for one more record.
+    text = text.rstrip() + "\n"
+    entries: list[Entry] = []
+    with rdBase.BlockLogs():
+        supplier = Chem.SDMolSupplier()
+        supplier.SetData(text, sanitize=True, removeHs=False)
+        n_records = len(supplier)
+        for i in range(n_records):
+            record = supplier.GetItemText(i)
+            title = record.split("\n", 1)[0].strip()
+            number = stem if n_records == 1 else f"{stem}:{i}"
+            mol = supplier[i]
+            if mol is None:
+                entries.append(
+                    Unreadable(
+                        id=title or number,
+                        reason=f"record {i} of {path}: {_why_no_mol(record)}. Repair the record.",
+                    )
+                )
+            else:
+                label = title or label_in(_properties(mol)) or number
+                entries.extend(entries_from_mol(mol, label, embedding))
+    return entries
+
+
+def entries_from_smiles(text: str, path: Path, stem: str, embedding: Embedding) -> list[Entry]:
+    """Read a file with one SMILES and an optional name on each line.
+
+    Raises:
+        StructureError: No line holds a SMILES.
+    """
+    require_rdkit(f"{path}: reading SMILES")
+    from rdkit import Chem, rdBase
+
+    entries: list[Entry] = []
+    n_mols = 0
+    lines = list(_smiles_lines(text))
+    with rdBase.BlockLogs():
+        for i, (number, smiles, name) in enumerate(lines):
+            label = name or (stem if len(lines) == 1 else f"{stem}:{i}")
+            mol = Chem.MolFromSmiles(smiles)
+            if mol is None:
+                bare = Chem.MolFromSmiles(smiles, sanitize=False)
+                why = "it is no valid SMILES" if bare is None else _problems(bare)
+                reason = f"line {number} of {path}: RDKit rejects {smiles!r}: {why}. Correct it."
+                entries.append(Unreadable(id=label, reason=reason))
+            else:
+                n_mols += 1
+                entries.extend(entries_from_mol(mol, label, embedding, {"smiles": smiles}))
+    if n_mols == 0:
+        got = f"the first is {lines[0][1]!r}" if lines else "there are no lines"
+        raise StructureError(
+            f"{path}: no line begins with a SMILES that RDKit accepts; {got}. "
+            "Expected 'SMILES name' on each line; '#' begins a comment."
+        )
+    return entries
+
+
+def _smiles_lines(text: str) -> Iterator[tuple[int, str, str]]:
+    """Line number, SMILES and name of each line that holds one."""
+    first = True
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        # A '#' inside a line is a triple bond.
+        if not line or line.startswith("#"):
+            continue
+        columns = line.split("\t") if "\t" in line else line.split(maxsplit=1)
+        # No SMILES holds these letters in a row.
+        header = first and "smi" in columns[0].lower()
+        first = False
+        if not header:
+            yield number, columns[0].strip(), columns[1].strip() if len(columns) > 1 else ""
+
+
+def _why_no_mol(record: str) -> str:
+    from rdkit import Chem
+
+    bare = Chem.MolFromMolBlock(record, sanitize=False, removeHs=False)
+    return "RDKit cannot parse it" if bare is None else f"RDKit rejects it: {_problems(bare)}"
+
+
+def _problems(mol: "Mol") -> str:
+    from rdkit import Chem
+
+    found = [problem.Message() for problem in Chem.DetectChemistryProblems(mol)]
+    return "; ".join(found) or "its chemistry makes no sense"
+
+
+def _sanitized(mol: "Mol") -> str | None:
+    """Finish a Mol that was built without sanitization; the value is what is wrong with it."""
+    from rdkit import Chem
+
+    dummies = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() == 0]
+    if dummies:
+        return f"atom {dummies[0]} is a placeholder ('*' or R) and no element"
+    if not mol.NeedsUpdatePropertyCache():
+        try:
+            mol.GetRingInfo().NumRings()
+            return None
+        except RuntimeError:
+            pass
+    try:
+        Chem.SanitizeMol(mol)
+    except ValueError as error:
+        return str(error).strip().rstrip(".")
+    return None
+
+
+def _is_geometry(mol: "Mol", conformer: "Conformer") -> bool:
+    """Tell a geometry from a drawing.
+
+    A flat molecule from a file whose header does not say 2D or 3D counts as a geometry.
+    """
+    if conformer.Is3D():
+        return True
+    if not mol.HasProp("_MolFileInfo") or mol.GetProp("_MolFileInfo")[20:22].strip():
+        return False
+    return mol.GetNumAtoms() == 1 or bool(np.any(conformer.GetPositions()))
+
+
+def _embedded(mol: "Mol", label: str, embedding: Embedding, info: dict[str, Any]) -> list[Entry]:
+    from rdkit import Chem, rdBase
+    from rdkit.Chem import rdDistGeom
+
+    n_wanted = embedding.n_conformers
+    with rdBase.BlockLogs():
+        mol = Chem.AddHs(mol)
+        options = rdDistGeom.ETKDGv3()
+        options.randomSeed = embedding.seed * _STRIDE
+        # The default multiplies the seed by the conformer's number: all alike for seed 0.
+        options.enableSequentialRandomSeeds = True
+        options.numThreads = 1
+        n_made = 0
+        for random_start in (False, True):
+            options.useRandomCoords = random_start
+            n_made = len(rdDistGeom.EmbedMultipleConfs(mol, n_wanted, options))
+            if n_made:
+                break
+    if n_made == 0:
+        reason = (
+            "RDKit's ETKDGv3 finds no coordinates for it. Give coordinates in an SDF file, "
+            "or try another seed."
+        )
+        return [Unreadable(id=label, reason=reason)]
+    fragments = [np.array(fragment) for fragment in Chem.GetMolFrags(mol)]
+    positions = [_side_by_side(c.GetPositions(), fragments) for c in mol.GetConformers()]
+    entries = _entries(mol, positions, label, info, numbered=n_wanted > 1)
+    for k in range(n_made, n_wanted):
+        reason = f"RDKit's ETKDGv3 finds coordinates for {n_made} of {n_wanted} conformers only."
+        entries.append(Unreadable(id=f"{label}/{k}", reason=f"{reason} Try another seed."))
+    return entries
+
+
+def _side_by_side(positions: np.ndarray, fragments: list[np.ndarray]) -> np.ndarray:
+    """Move fragments along x until none touches another."""
+    edge = None
+    for rows in fragments:
+        if edge is not None:
+            positions[rows, 0] += edge + _FRAGMENT_GAP - positions[rows, 0].min()
+        edge = positions[rows, 0].max()
+    return positions
+
+
+def _entries(
+    mol: "Mol",
+    positions: list[np.ndarray],
+    label: str,
+    info: dict[str, Any],
+    *,
+    numbered: bool | None = None,
+) -> list[Entry]:
+    """One entry for each geometry; all share one topology."""
+    from ase import Atoms
+    from rdkit import Chem
+
+    topology = Chem.Mol(mol)
+    topology.RemoveAllConformers()
+    atoms = list(topology.GetAtoms())
+    formal = [atom.GetFormalCharge() for atom in atoms]
+    info = {**info, "charge": Chem.GetFormalCharge(topology)}
+    entries = []
+    for k, xyz in enumerate(positions):
+        name = f"{label}/{k}" if (len(positions) > 1 if numbered is None else numbered) else label
+        built = Atoms(
+            numbers=[atom.GetAtomicNum() for atom in atoms],
+            positions=xyz,
+            charges=formal if any(formal) else None,
+            masses=[atom.GetMass() for atom in atoms]
+            if any(atom.GetIsotope() for atom in atoms)
+            else None,
+            info={**info, "id": name},
+        )
+        entries.append(entry_from_atoms(built, name, topology=topology))
+    return entries
+
+
+def _properties(mol: "Mol") -> dict[str, Any]:
+    """The public properties of a Mol; text becomes a number only where nothing is lost."""
+    raw = mol.GetPropsAsDict(includePrivate=False, includeComputed=False, autoConvertStrings=False)
+    return {str(key): _plain(value) for key, value in raw.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return _number(value)
+    return value if isinstance(value, int | float) else list(value)
+
+
+def _number(text: str) -> str | int | float:
+    if re.fullmatch(r"0|-?[1-9]\d{0,17}", text):
+        return int(text)
+    if re.fullmatch(r"-?\d+\.\d+(e[+-]?\d+)?", text, re.IGNORECASE):
+        return float(text)
+    return text

@@ -1,0 +1,222 @@
+"""From whatever chemists have to structures, in the caller's order."""
+
+import gzip
+import itertools
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Set
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from kups_relax.data._structure import Structure
+from kups_relax.errors import StructureError
+from kups_relax.io._entries import Entry, Unreadable, entry_from_atoms, label_in, unique
+from kups_relax.io._molecules import (
+    Embedding,
+    entries_from_mol,
+    entries_from_sdf,
+    entries_from_smiles,
+)
+from kups_relax.io._xyz import read_frames
+
+_EXPECTED = "Expected ase.Atoms, RDKit Mols, paths of structure files, or a list of these."
+_FORMATS = (
+    "Expected SDF or MOL (.sdf, .mol), SMILES (.smi, .smiles), or what ase.io reads "
+    "(.extxyz, .xyz, .cif, POSCAR, .traj, .db, ...)."
+)
+# Names that programs give to every file they write: the folder says more.
+_NAMELESS = frozenset({"poscar", "contcar", "geometry", "outcar", "xdatcar", "vasprun", "control"})
+
+
+def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> list[Entry]:
+    """Read structures from objects and files, in the order in which they are given.
+
+    One bad structure in a list or a file becomes an `Unreadable` in its place and the others go
+    on; input that is no structure at all raises.
+
+    The id of a structure is the title of its record or `info["id"]` or `info["name"]`; where there
+    is none, "stem:3" for the fourth structure in a file and "structure 3" for the fourth item of a
+    list. Conformers end in "/0", "/1", ..., and an id that was there before in "#2", "#3", ...
+
+    Args:
+        inputs: `ase.Atoms`, an RDKit Mol (each conformer is a structure; a Mol without
+            coordinates, or with a flat drawing, is embedded), a `Structure`, the path of a file,
+            or an iterable of these, nested or mixed. None in a list counts as a molecule that
+            RDKit could not parse.
+        seed: Of the coordinates that ETKDGv3 makes for SMILES, from 0 to 200000. They depend on
+            the molecule and on this alone, not on what else is read.
+        n_conformers: How many conformers a molecule without coordinates gets.
+
+    Returns:
+        One entry for each structure: a `Structure`, or an `Unreadable` with the reason. Nothing
+        that the caller owns is changed or kept.
+
+    Raises:
+        StructureError: Nothing was given, a file is missing or is no structure file, or an object
+            has an unknown type.
+        OptionError: `seed` or `n_conformers` is out of range.
+
+    Example:
+        >>> import ase
+        >>> [entry] = structures_from(ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.74]]))
+        >>> entry.id, entry.n_atoms
+        ('structure 0', 2)
+    """
+    embedding = Embedding.new(seed, n_conformers)
+    counter = itertools.count()
+    entries = [
+        entry
+        for place, item in _items(inputs, "")
+        for entry in _entries_of(item, next(counter), place, embedding)
+    ]
+    if not entries:
+        raise StructureError(f"no structures: got an empty {type(inputs).__name__}. {_EXPECTED}")
+    return unique(entries)
+
+
+def _items(inputs: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Flatten nested iterables; the text says where an item stood."""
+    from ase import Atoms
+
+    leaf = isinstance(inputs, Atoms | Structure | Unreadable | str | os.PathLike) or _is_mol(inputs)
+    refused = isinstance(inputs, Mapping | Set | bytes | bytearray | np.ndarray)
+    if leaf or (inputs is None and place):
+        yield place, inputs
+    elif isinstance(inputs, Iterable) and not refused:
+        for i, item in enumerate(inputs):
+            yield from _items(item, f"{place}[{i}]")
+    else:
+        raise StructureError(
+            f"input{place}: cannot make a structure from {type(inputs).__name__} "
+            f"{repr(inputs)[:60]}. {_EXPECTED}{_hint(inputs)}"
+        )
+
+
+def _hint(item: Any) -> str:
+    if type(item).__module__.partition(".")[0] == "pymatgen":
+        return " Convert it with pymatgen.io.ase.AseAtomsAdaptor.get_atoms(structure)."
+    if isinstance(item, Mapping):
+        return " Pass list(mapping.values()), with the names in atoms.info['id']."
+    if isinstance(item, Set):
+        return " A set has no order; pass a list."
+    return ""
+
+
+def _is_mol(item: Any) -> "TypeGuard[Any]":
+    # Where RDKit was never imported nobody holds a Mol.
+    chem = sys.modules.get("rdkit.Chem")
+    return chem is not None and isinstance(item, chem.Mol)
+
+
+def _entries_of(item: Any, number: int, place: str, embedding: Embedding) -> list[Entry]:
+    """All entries of one item that is no list."""
+    label = f"structure {number}"
+    if isinstance(item, Structure | Unreadable):
+        return [item]
+    if item is None:
+        reason = "got None, which RDKit gives for what it cannot parse. Repair or drop the record."
+        return [Unreadable(id=label, reason=reason)]
+    if isinstance(item, str | os.PathLike):
+        return _entries_of_file(Path(os.fsdecode(item)), place, embedding)
+    if _is_mol(item):
+        title = item.GetProp("_Name").strip() if item.HasProp("_Name") else ""
+        properties = item.GetPropsAsDict(autoConvertStrings=False)
+        return entries_from_mol(item, title or label_in(properties) or label, embedding)
+    return [entry_from_atoms(item.copy(), label_in(item.info) or label)]
+
+
+def _entries_of_file(path: Path, place: str, embedding: Embedding) -> list[Entry]:
+    """All entries of one file."""
+    named = f"input{place} ({str(path)!r})" if place else repr(str(path))
+    if path.is_dir():
+        raise StructureError(
+            f"{named} is a directory; expected a file. Name the files in it, for example "
+            f"sorted(pathlib.Path({str(path)!r}).glob('*.cif'))."
+        )
+    if not path.exists():
+        hint = " Patterns are expanded by the shell, or by glob.glob." if "*" in str(path) else ""
+        raise StructureError(
+            f"{named}: there is no such file. Check the path; SMILES go into a .smi file, or "
+            f"through rdkit.Chem.MolFromSmiles.{hint}"
+        )
+    if path.stat().st_size == 0:
+        raise StructureError(f"{named} is empty. {_FORMATS}")
+    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    ending = Path(name).suffix.lower()
+    stem = Path(name).stem if ending else name
+    if stem.lower() in _NAMELESS and path.absolute().parent.name:
+        stem = f"{path.absolute().parent.name}/{name}"
+    if ending in (".sdf", ".sd", ".mol"):
+        return entries_from_sdf(_text(path, named), path, stem, embedding)
+    if ending in (".smi", ".smiles"):
+        return entries_from_smiles(_text(path, named), path, stem, embedding)
+    return _entries_by_ase(path, named, stem)
+
+
+def _text(path: Path, named: str) -> str:
+    """Read text as UTF-8, or as Latin-1 where it is not, with plain newlines."""
+    try:
+        data = path.read_bytes()
+        if path.suffix.lower() == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError) as error:
+        raise StructureError(f"{named} cannot be read: {error}. Check the file.") from error
+    if b"\0" in data:
+        raise StructureError(f"{named} holds binary data and no text. {_FORMATS}")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _entries_by_ase(path: Path, named: str, stem: str) -> list[Entry]:
+    from ase.io import read
+    from ase.io.formats import filetype
+
+    try:
+        if filetype(str(path)) in ("extxyz", "xyz"):
+            frames: list[tuple[int, Any]] = list(read_frames(_text(path, named)))
+        else:
+            found = read(path, index=":", do_not_split_by_at_sign=True)
+            frames = [(0, atoms) for atoms in found]
+    except StructureError:
+        raise
+    except Exception as error:  # ASE's many parsers raise whatever their steps raise
+        raise StructureError(
+            f"{named}: ASE cannot read it as a structure file "
+            f"({type(error).__name__}: {str(error)[:200]}). {_FORMATS}"
+        ) from error
+    if not frames:
+        raise StructureError(f"{named} holds no structures. Leave it out of the input.")
+    entries: list[Entry] = []
+    for i, (line, atoms) in enumerate(frames):
+        label = stem if len(frames) == 1 else f"{stem}:{i}"
+        if isinstance(atoms, str):
+            reason = f"frame {i} of {path}, from line {line}: {atoms}. Repair the file."
+            entries.append(Unreadable(id=label, reason=reason))
+        else:
+            atoms.calc = None
+            label = label_in(atoms.info) or label
+            entries.append(entry_from_atoms(atoms, label, reason=_disorder(atoms)))
+    return entries
+
+
+def _disorder(atoms: Any) -> str | None:
+    """Say which site of a crystal is not occupied by one element.
+
+    ASE keeps the element with the larger share, which is another crystal.
+    """
+    occupancy = atoms.info.get("occupancy")
+    if not isinstance(occupancy, Mapping):
+        return None
+    for site, shares in occupancy.items():
+        if isinstance(shares, Mapping) and (len(shares) > 1 or min(shares.values()) < 0.99):
+            content = ", ".join(f"{symbol} {share:g}" for symbol, share in shares.items())
+            return (
+                f"site {site} is disordered ({content}); expected one element with occupancy 1. "
+                "Make an ordered model of it first."
+            )
+    return None

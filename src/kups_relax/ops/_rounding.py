@@ -1,0 +1,206 @@
+"""Programs whose bits do not depend on what the compiler fuses.
+
+A compiler may turn a*b + c into one fused multiply-add, which skips the rounding of a*b. It
+decides that anew for every program: by shape, by neighbours, by device. That, and not the order
+of sums, is why a structure in a batch differs from the same structure alone once sums are
+written out. A compiler also simplifies: (a / b) / c to a / (b * c), x / 3 to x * (1 / 3),
+exp(a) * exp(b) to exp(a + b). `rounded` rewrites a function so that nothing of that happens:
+each result of +, -, *, / and sqrt is then the correctly rounded one, as NumPy gives it, in
+whatever program it stands. What exp, sin and their like give is the compiler's own affair; it
+may differ in the last bit between programs of different shapes.
+
+How: the result's bit pattern is XOR-ed with an integer that is 0 for every number, and 1 for
+NaN (which stays NaN). The compiler cannot know that it is 0, so nothing can be merged across
+it. It costs three integer operations, which vectorise and fuse. `lax.optimization_barrier` and
+`lax.reduce_precision` were tried: XLA removes both on CPU before code is generated. The barrier
+still hides a divisor from the simplifications, which come first; it is used for no more, as it
+would end a fusion on a GPU.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend import core
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_BITS = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
+
+
+def keep(x: jax.Array) -> jax.Array:
+    """Return x, in a way that no compiler can look through. Floating arrays only."""
+    bits = _BITS[x.dtype.itemsize]
+    changed = lax.bitcast_convert_type(x, bits) ^ (x != x).astype(bits)
+    return lax.bitcast_convert_type(changed, x.dtype)
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Return a*b, rounded on its own. Not differentiable; differentiate first, then `rounded`."""
+    return keep(a * b)
+
+
+def root(x: jax.Array) -> jax.Array:
+    """Return sqrt(x), so that a division by it stays one. Not differentiable."""
+    return keep(jnp.sqrt(x))
+
+
+def quotient(a: Any, b: Any) -> Any:
+    """Return a / b, rounded correctly whatever is known of a and b. Not differentiable."""
+    if not isinstance(a, jax.Array) and not isinstance(b, jax.Array):
+        return a / b
+    out = jax.eval_shape(jnp.true_divide, a, b)
+    b = jnp.broadcast_to(jnp.asarray(b, out.dtype), out.shape)
+    return keep(a / lax.optimization_barrier(b))
+
+
+def rounded(function: F) -> F:
+    """Rewrite a function of arrays so that each operation is rounded on its own.
+
+    The function is traced, and traced again with `keep` behind all that a compiler might merge
+    with what follows, in loops and branches too. Apply it outermost, after differentiation and
+    `jax.vmap`, just inside `jax.jit`. Products inside matrix multiplications and convolutions
+    are out of reach.
+
+    Args:
+        function: Takes and returns pytrees of arrays.
+    """
+
+    @wraps(function)
+    def wrapper(*args: Any) -> Any:
+        leaves, treedef = jax.tree.flatten(args)
+        out_tree = None
+
+        def flat(*leaves: Any) -> list[Any]:
+            nonlocal out_tree
+            out, out_tree = jax.tree.flatten(function(*jax.tree.unflatten(treedef, leaves)))
+            return out
+
+        closed = jax.make_jaxpr(flat)(*leaves)
+        inputs = [_Value(jnp.asarray(leaf), False) for leaf in leaves]
+        out = _evaluate(closed.jaxpr, closed.consts, inputs)
+        assert out_tree is not None
+        return jax.tree.unflatten(out_tree, [x.array for x in out])
+
+    return wrapper  # pyright: ignore[reportReturnType]
+
+
+class _Value(NamedTuple):
+    """A value, and whether it holds few numbers, many times over: a constant, or a broadcast."""
+
+    array: Any
+    few: bool
+
+
+def _evaluate(jaxpr: core.Jaxpr, consts: Any, args: Sequence[_Value]) -> list[_Value]:
+    values: dict[Any, _Value] = {}
+
+    def read(atom: Any) -> _Value:
+        return _Value(atom.val, True) if isinstance(atom, core.Literal) else values[atom]
+
+    values.update(zip(jaxpr.constvars, [_Value(c, True) for c in consts], strict=True))
+    values.update(zip(jaxpr.invars, args, strict=True))
+    for equation in jaxpr.eqns:
+        out = _apply(equation, [read(atom) for atom in equation.invars])
+        values.update(zip(equation.outvars, out, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _apply(equation: Any, inputs: list[_Value]) -> list[_Value]:
+    name = equation.primitive.name
+    if name in _INLINED:
+        inner = equation.params[_INLINED[name]]
+        inner = inner if isinstance(inner, core.ClosedJaxpr) else core.ClosedJaxpr(inner, ())
+        return _evaluate(inner.jaxpr, inner.consts, inputs)
+    few = name == "broadcast_in_dim" or all(x.few for x in inputs)
+    args = [x.array for x in inputs]
+    if jnp.issubdtype(getattr(equation.outvars[0].aval, "dtype", jnp.int32), jnp.floating):
+        out = _arithmetic(equation, inputs, args)
+        if out is not None:
+            return [_Value(out, few)]
+    params = dict(equation.params)
+    for key, value in params.items():
+        if isinstance(value, core.ClosedJaxpr):
+            params[key] = _convert(value, _flags(name, key, params, inputs))
+        elif isinstance(value, tuple) and any(isinstance(v, core.ClosedJaxpr) for v in value):
+            flags = _flags(name, key, params, inputs)
+            params[key] = tuple(_convert(v, flags) for v in value)
+    out = equation.primitive.bind(*args, **params)
+    return [_Value(x, few) for x in (out if equation.primitive.multiple_results else [out])]
+
+
+def _arithmetic(equation: Any, inputs: list[_Value], args: list[Any]) -> Any:
+    """One floating operation, out of reach of what compilers simplify; None: it needs nothing."""
+    name = equation.primitive.name
+    if name == "integer_pow":
+        return _power(args[0], equation.params["y"])
+    if name == "square":
+        return product(args[0], args[0])
+    if name == "div" and (inputs[1].few or jnp.shape(args[0]) != jnp.shape(args[1])):
+        return quotient(*args)  # such a divisor is inverted once
+    # Constants are added to each other first, and log(1 + x) becomes another function.
+    if name in _KEPT or (name in ("add", "sub") and any(x.few for x in inputs)):
+        return keep(equation.primitive.bind(*args, **equation.params))
+    return None
+
+
+# Operations that compilers contract, merge or invert: exp(a) * exp(b) is exp(a + b) to them,
+# (a / b) / c is a / (b * c).
+_KEPT = frozenset({
+    "mul", "div", "sqrt", "rsqrt", "cbrt", "exp", "exp2", "expm1", "log", "log1p", "pow", "tanh",
+    "logistic", "sinh", "cosh", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "asinh",
+    "acosh", "atanh", "erf", "erfc", "erf_inv", "lgamma", "digamma",
+})  # fmt: skip
+
+# Calls whose body takes the call's own arguments, and which only mattered for differentiation.
+_INLINED = {
+    "pjit": "jaxpr",
+    "jit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "linear_call": "callee",
+    "checkpoint": "jaxpr",
+    "remat2": "jaxpr",
+}
+
+
+def _flags(name: str, key: str, params: dict[str, Any], inputs: list[_Value]) -> list[bool]:
+    """Which arguments of a loop's or a branch's body hold few numbers: constants sink into it."""
+    flags = [x.few for x in inputs]
+    if name == "cond":
+        return flags[1:]
+    if name == "while":
+        n_cond, n_body = params["cond_nconsts"], params["body_nconsts"]
+        consts = flags[:n_cond] if key == "cond_jaxpr" else flags[n_cond : n_cond + n_body]
+        return consts + flags[n_cond + n_body :]
+    return flags
+
+
+def _convert(closed: core.ClosedJaxpr, few: list[bool]) -> core.ClosedJaxpr:
+    few = few if len(few) == len(closed.jaxpr.invars) else [False] * len(closed.jaxpr.invars)
+
+    def body(*args: Any) -> list[Any]:
+        inputs = [_Value(*x) for x in zip(args, few, strict=True)]
+        return [x.array for x in _evaluate(closed.jaxpr, closed.consts, inputs)]
+
+    arrays = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in closed.jaxpr.invars]
+    return jax.make_jaxpr(body)(*arrays)
+
+
+def _power(x: jax.Array, exponent: int) -> jax.Array:
+    """Integer power by squaring, each product rounded."""
+    if exponent == 0:
+        return jnp.ones_like(x)
+    result, base, left = None, x, abs(exponent)
+    while left:
+        if left & 1:
+            result = base if result is None else product(result, base)
+        left >>= 1
+        if left:
+            base = product(base, base)
+    assert result is not None
+    return result if exponent > 0 else keep(1 / result)

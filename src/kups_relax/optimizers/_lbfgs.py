@@ -1,0 +1,408 @@
+"""L-BFGS as ASE does it, and better: a history per system, every inner product within it."""
+
+import dataclasses
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from kups_relax._tree import dataclass
+from kups_relax.data import Table
+from kups_relax.errors import OptionError
+from kups_relax.ops import apart, fold, product, root
+from kups_relax.optimizers._base import Transform
+from kups_relax.optimizers._systems import Systems, keys_of
+
+Tree = Any
+
+
+@dataclass
+class SmallMatrices:
+    """The pairs of each system in their own space. Rows and columns by age, newest first.
+
+    Attributes:
+        triangle: (memory_size, memory_size, n_systems), inverse of R_ij = s_i.y_j, i no newer
+            than j.
+        gram: (memory_size, memory_size, n_systems), y_i.y_j.
+        onto: (2, memory_size, n_systems), s_i.g and y_i.g with the last gradient.
+    """
+
+    triangle: jax.Array
+    gram: jax.Array
+    onto: jax.Array
+
+
+@dataclass
+class ScaleByAseLbfgsState:
+    """History of `ScaleByAseLbfgs`.
+
+    The pair of update k (counted from 1; update 0 has none) is in slot (k - 1) mod memory_size.
+
+    Attributes:
+        count: () int32, updates so far.
+        params: Parameters as last seen.
+        updates: Gradients as last seen.
+        diff_params_memory: s, differences of parameters: (memory_size, *leaf shape) a leaf.
+        diff_updates_memory: y, differences of gradients: likewise.
+        weights_memory: Table (n_systems, memory_size): rho = 1/(y.s), 0 where a system has no
+            pair in the slot.
+        scale: (n_systems,), the initial inverse Hessian of each system, Angstrom^2/eV.
+        small: What the recursion needs of the pairs' products with each other.
+        index_prefix: As given to `init`.
+        systems: The same, prepared for sums.
+    """
+
+    count: jax.Array
+    params: Tree
+    updates: Tree
+    diff_params_memory: Tree
+    diff_updates_memory: Tree
+    weights_memory: Table[Any, Any]
+    scale: jax.Array
+    small: SmallMatrices
+    index_prefix: Tree
+    systems: Systems
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
+    """Multiply gradients by the L-BFGS inverse Hessian of each system.
+
+    The defaults are ASE's L-BFGS to the letter: initial inverse Hessian 1/alpha, a memory of
+    100 pairs, every pair kept whatever its curvature. Follow it by `MaxStepSize(0.2)` and
+    `Scale(-1.0)` for ASE's step.
+
+    The two-loop recursion is done in its compact form (Byrd, Nocedal and Schnabel): the history
+    is read twice a step, for its inner products with the gradient and to add the direction up;
+    the recursion itself is three products with memory_size x memory_size matrices.
+
+    Bits: what a system gets does not depend on which other systems share the tree, nor on how
+    rows are interleaved, nor on whether `update` runs eager or inside a jitted program, in f32
+    and f64, on CPU. All products are rounded and all sums ordered on their own, so the compiler
+    has no choice to make. What you compute outside (gradients above all) is yours to keep
+    exact: see `kups_relax.ops.rounded`.
+
+    Attributes:
+        memory_size: Number of pairs kept, at least 1.
+        alpha: Initial curvature, eV/Angstrom^2.
+        initial_scale: "fixed": 1/alpha always. "adaptive": s.y/y.y of a system's newest pair
+            (Nocedal and Wright, eq. 7.20), 1/alpha before there is one.
+        curvature_guard: Skip pairs with s.y <= 1e-8 |s||y|, which would cost the inverse Hessian
+            its positive definiteness, and with it the descent. An adaptive scale then becomes
+            |s|/|y|, the step for a curvature of that size whatever its sign.
+
+    References:
+        Liu and Nocedal, Math. Program. 1989, 45, 503, doi:10.1007/BF01589116.
+        Byrd, Nocedal and Schnabel, Math. Program. 1994, 63, 129, doi:10.1007/BF01582063.
+        ASE 3.29, `ase.optimize.LBFGS`.
+    """
+
+    memory_size: int = 100
+    alpha: float = 70.0
+    initial_scale: Literal["fixed", "adaptive"] = "fixed"
+    curvature_guard: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.memory_size >= 1:
+            raise OptionError(f"memory_size is {self.memory_size}; it must be at least 1.")
+        if not self.alpha > 0:
+            raise OptionError(f"alpha is {self.alpha}; it must be greater than 0.")
+        if self.initial_scale not in ("fixed", "adaptive"):
+            raise OptionError(
+                f"initial_scale is {self.initial_scale!r}; it must be 'fixed' or 'adaptive'."
+            )
+
+    def init(self, parameters: Tree, index_prefix: Tree = None) -> ScaleByAseLbfgsState:
+        """Make an empty history.
+
+        Args:
+            parameters: Pytree of floating arrays.
+            index_prefix: A tree prefix of `parameters` whose leaves are `Index` objects over the
+                same keys: which system each row belongs to. None: one system.
+
+        Raises:
+            KeyMismatchError: The indices do not share their keys.
+            ValueError: The prefix does not fit the parameters.
+        """
+        parameters = jax.tree.map(jnp.asarray, parameters)
+        systems = Systems.of(parameters, index_prefix)
+        dtype = jnp.result_type(*jax.tree.leaves(parameters))
+        memory = jax.tree.map(
+            lambda p: jnp.zeros((self.memory_size, *p.shape), p.dtype), parameters
+        )
+        return ScaleByAseLbfgsState(
+            count=jnp.zeros((), jnp.int32),
+            params=parameters,
+            updates=jax.tree.map(jnp.zeros_like, parameters),
+            diff_params_memory=memory,
+            diff_updates_memory=memory,
+            weights_memory=Table(
+                keys=keys_of(index_prefix),
+                data=jnp.zeros((systems.n, self.memory_size), dtype),
+            ),
+            scale=jnp.full(systems.n, 1 / self.alpha, dtype),
+            small=SmallMatrices(
+                triangle=jnp.zeros((self.memory_size, self.memory_size, systems.n), dtype),
+                gram=jnp.zeros((self.memory_size, self.memory_size, systems.n), dtype),
+                onto=jnp.zeros((2, self.memory_size, systems.n), dtype),
+            ),
+            index_prefix=index_prefix,
+            systems=systems,
+        )
+
+    def update(
+        self,
+        updates: Tree,
+        state: ScaleByAseLbfgsState,
+        params: Tree = None,
+        **extra: Any,
+    ) -> tuple[Tree, ScaleByAseLbfgsState]:
+        """Multiply gradients by the inverse Hessian, after learning from them.
+
+        Args:
+            updates: Gradients at `params`.
+            state: From `init` or the last `update`.
+            params: Where the gradients were taken. Required.
+            **extra: Ignored.
+
+        Raises:
+            ValueError: `params` is missing.
+        """
+        del extra
+        if params is None:
+            raise ValueError(
+                "ScaleByAseLbfgs.update got params=None; pass the parameters at which the "
+                "gradients were taken: update(gradients, state, params)."
+            )
+        return _update(self, updates, state, params)
+
+    def reset(
+        self, state: ScaleByAseLbfgsState, fresh: jax.Array, parameters: Tree
+    ) -> ScaleByAseLbfgsState:
+        """Forget the history of some systems. See `Transform.reset`.
+
+        A fresh system was last seen at its own start, so its first difference is 0, its weight
+        is 0, and nothing is stored, as in a first update.
+        """
+        zero = jax.tree.map(jnp.zeros_like, state.updates)
+        weights = jnp.where(fresh[:, None], 0, state.weights_memory.data)
+        start = jnp.asarray(1 / self.alpha, state.scale.dtype)
+        return dataclasses.replace(
+            state,
+            params=state.systems.where(fresh, parameters, state.params),
+            updates=state.systems.where(fresh, zero, state.updates),
+            diff_params_memory=_forget(state.systems, fresh, state.diff_params_memory),
+            diff_updates_memory=_forget(state.systems, fresh, state.diff_updates_memory),
+            weights_memory=state.weights_memory.set_data(weights),
+            scale=jnp.where(fresh, start, state.scale),
+            small=jax.tree.map(lambda m: jnp.where(fresh, 0, m), state.small),
+        )
+
+
+@partial(jax.jit, static_argnums=0)
+def _update(
+    config: ScaleByAseLbfgs, gradient: Tree, state: ScaleByAseLbfgsState, params: Tree
+) -> tuple[Tree, ScaleByAseLbfgsState]:
+    systems, size = state.systems, config.memory_size
+    started = state.count >= 0
+    pair = apart(started, partial(_newest_pair, config), gradient, state, params)
+    newest = lax.rem(state.count + (size - 1), jnp.asarray(size, state.count.dtype))
+    memory_s = _store(state.diff_params_memory, newest, pair.s)
+    memory_y = _store(state.diff_updates_memory, newest, pair.y)
+    weights = _put(state.weights_memory.data, pair.weight, newest, axis=1)
+
+    by_age = (newest + size - jnp.arange(size, dtype=newest.dtype)) % size
+    onto = jnp.stack([systems.dots(memory_s, gradient), systems.dots(memory_y, gradient)])
+    onto = onto.at[:, by_age].get(mode="promise_in_bounds", unique_indices=True)
+    rho = weights.T.at[by_age].get(mode="promise_in_bounds", unique_indices=True)
+    small = apart(started, _extend, state.small, onto, pair)
+    factors = _factors(started, small, rho, pair.scale)
+    filled = jnp.minimum(state.count, size)
+    direction = _add_up(systems, gradient, pair.scale, memory_s, memory_y, factors, by_age, filled)
+    new = dataclasses.replace(
+        state,
+        count=optax.safe_increment(state.count),
+        params=params,
+        updates=gradient,
+        diff_params_memory=memory_s,
+        diff_updates_memory=memory_y,
+        weights_memory=state.weights_memory.set_data(weights),
+        scale=pair.scale,
+        small=small,
+    )
+    return direction, new
+
+
+class _Pair(NamedTuple):
+    """The newest pair, zero where a system has none; its products; each system's scale."""
+
+    s: Tree
+    y: Tree
+    weight: jax.Array
+    yy: jax.Array
+    scale: jax.Array
+
+
+class _Factors(NamedTuple):
+    """What each s and each y contributes to the direction, (size, n_systems), by age."""
+
+    s: jax.Array
+    y: jax.Array
+    rho: jax.Array
+
+
+def _newest_pair(
+    config: ScaleByAseLbfgs, gradient: Tree, state: ScaleByAseLbfgsState, params: Tree
+) -> _Pair:
+    systems = state.systems
+    one, zero = jnp.ones((), state.scale.dtype), jnp.zeros((), state.scale.dtype)
+    s = jax.tree.map(jnp.subtract, params, state.params)
+    y = jax.tree.map(jnp.subtract, gradient, state.updates)
+    ys, yy = systems.dot(y, s), systems.dot(y, y)
+    moved = (state.count > 0) & (ys != 0)
+    valid = moved
+    if config.curvature_guard:
+        ss = systems.dot(s, s)
+        valid = ys > product(root(product(ss, yy)), jnp.full_like(ys, 1e-8))
+        valid &= moved
+    weight = jnp.where(valid, one / jnp.where(valid, ys, one), zero)
+    scale = state.scale
+    if config.initial_scale == "adaptive":
+        safe = jnp.where(yy > 0, yy, one)
+        scale = jnp.where(valid & (ys > 0), ys / safe, scale)
+        if config.curvature_guard:
+            # Without it a structure on a concave slope would creep along at 1/alpha.
+            scale = jnp.where(moved & ~valid, root(ss / safe), scale)
+    nothing = jax.tree.map(jnp.zeros_like, s)
+    s, y = systems.where(valid, s, nothing), systems.where(valid, y, nothing)
+    return _Pair(s, y, weight, jnp.where(valid, yy, zero), scale)
+
+
+def _extend(small: SmallMatrices, onto: jax.Array, pair: _Pair) -> SmallMatrices:
+    """Add the newest pair to the small matrices, and drop the oldest.
+
+    Products with the newest y are differences of products with the last two gradients, no
+    less accurate than y, which is their difference. The inverse of R gains one column with a
+    pair and loses one row with the oldest: no column is computed twice.
+
+    Args:
+        small: Without the newest pair.
+        onto: (2, size, n_systems): s.g and y.g of each pair with the gradient, by age.
+        pair: The newest pair.
+    """
+    products = jnp.where(pair.weight != 0, onto[:, 1:] - small.onto[:, :-1], 0)
+    older = small.triangle[:-1, :-1]
+    column = -product(fold(product(older, products[0][None]), axis=1), pair.weight[None])
+    column = jnp.concatenate([pair.weight[None], column])
+    right = jnp.concatenate([jnp.zeros_like(column[None, 1:]), older])
+    below = jnp.concatenate([products[1][None], small.gram[:-1, :-1]])
+    row = jnp.concatenate([pair.yy[None], products[1]])
+    return SmallMatrices(
+        triangle=jnp.concatenate([column[:, None], right], axis=1),
+        gram=jnp.concatenate([row[:, None], below], axis=1),
+        onto=onto,
+    )
+
+
+def _factors(
+    started: jax.Array, small: SmallMatrices, rho: jax.Array, scale: jax.Array
+) -> _Factors:
+    """Solve for the direction in the space of the pairs (Byrd et al., eq. 3.13)."""
+    one = jnp.ones((), rho.dtype)
+    diagonal = jnp.where(rho != 0, one / jnp.where(rho != 0, rho, one), 0)
+
+    def first(triangle: jax.Array, sg: jax.Array) -> jax.Array:
+        return fold(product(triangle, sg[None]), axis=1)
+
+    def inner(gram: jax.Array, u: jax.Array, yg: jax.Array) -> jax.Array:
+        on_y = fold(product(gram, u[None]), axis=1) - yg
+        return product(diagonal, u) + product(scale[None], on_y)
+
+    def last(triangle: jax.Array, z: jax.Array) -> jax.Array:
+        return fold(product(triangle, z[:, None]), axis=0)
+
+    u = apart(started, first, small.triangle, small.onto[0])
+    z = apart(started, inner, small.gram, u, small.onto[1])
+    v = apart(started, last, small.triangle, z)
+    return _Factors(v, -product(scale[None], u), rho)
+
+
+def _add_up(
+    systems: Systems,
+    gradient: Tree,
+    scale: jax.Array,
+    memory_s: Tree,
+    memory_y: Tree,
+    factors: _Factors,
+    by_age: jax.Array,
+    filled: jax.Array,
+) -> Tree:
+    """Scale the gradient and add the pairs' contributions, newest first.
+
+    A system that has no pair of some age passes it by with all its bits, sign of zero included:
+    how many pairs other systems have leaves no trace.
+    """
+
+    def body(age: jax.Array, direction: Tree) -> Tree:
+        slot = _take(by_age, age)
+        s = systems.scale(_load(memory_s, slot), _take(factors.s, age))
+        y = systems.scale(_load(memory_y, slot), _take(factors.y, age))
+        moved = jax.tree.map(lambda r, s, y: r + (s + y), direction, s, y)
+        return systems.where(_take(factors.rho, age) != 0, moved, direction)
+
+    return lax.fori_loop(0, filled, body, systems.scale(gradient, scale))
+
+
+def _take(x: jax.Array, slot: jax.Array, axis: int = 0) -> jax.Array:
+    return lax.dynamic_index_in_dim(x, slot, axis, keepdims=False, allow_negative_indices=False)
+
+
+def _put(x: jax.Array, value: jax.Array, slot: jax.Array, axis: int = 0) -> jax.Array:
+    return lax.dynamic_update_index_in_dim(
+        x, value.astype(x.dtype), slot, axis, allow_negative_indices=False
+    )
+
+
+def _store(memory: Tree, slot: jax.Array, values: Tree) -> Tree:
+    return jax.tree.map(lambda m, v: _put(m, v, slot), memory, values)
+
+
+def _forget(systems: Systems, fresh: jax.Array, memory: Tree) -> Tree:
+    return jax.vmap(lambda slot: systems.where(fresh, jax.tree.map(jnp.zeros_like, slot), slot))(
+        memory
+    )
+
+
+def _load(memory: Tree, slot: jax.Array) -> Tree:
+    return jax.tree.map(lambda m: _take(m, slot), memory)
+
+
+def scale_by_ase_lbfgs(memory_size: int = 100, alpha: float = 70.0) -> optax.GradientTransformation:
+    """Multiply gradients by ASE's L-BFGS inverse Hessian: one system, as an optax citizen.
+
+    Args:
+        memory_size: Number of pairs kept, at least 1.
+        alpha: Initial curvature, eV/Angstrom^2; the initial inverse Hessian is 1/alpha.
+
+    Returns:
+        A gradient transformation whose `update` needs `params`.
+
+    Raises:
+        ValueError: `memory_size` < 1 or `alpha` <= 0.
+
+    Example:
+        >>> import optax
+        >>> optimizer = optax.chain(scale_by_ase_lbfgs(memory_size=10), optax.scale(-1.0))
+    """
+    transform = ScaleByAseLbfgs(memory_size=memory_size, alpha=alpha)
+
+    def init(params: Tree) -> Any:
+        return transform.init(params)
+
+    def update(updates: Tree, state: Any, params: Tree = None) -> tuple[Tree, Any]:
+        return transform.update(updates, state, params)
+
+    return optax.GradientTransformation(init, update)

@@ -1,0 +1,12 @@
+"""Energy models that run on tiles."""
+
+from kups_relax.potentials._base import Evaluation as Evaluation
+from kups_relax.potentials._base import Field as Field
+from kups_relax.potentials._base import Potential as Potential
+from kups_relax.potentials._base import Terms as Terms
+from kups_relax.potentials._harmonic import Harmonic as Harmonic
+from kups_relax.potentials._lennard_jones import LennardJones as LennardJones
+from kups_relax.potentials._mmff94 import MMFF94 as MMFF94
+from kups_relax.potentials._morse import Morse as Morse
+from kups_relax.potentials._named import NAMED as NAMED
+from kups_relax.potentials._named import get as get

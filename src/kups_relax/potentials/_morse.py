@@ -1,0 +1,103 @@
+"""Morse."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kups_relax.data import Structure
+from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
+from kups_relax.potentials._cutoff import check_cutoff
+from kups_relax.potentials._pairs import all_pairs
+from kups_relax.potentials._species import freeze, per_atom, refuse_periodic
+
+
+@dataclasses.dataclass(frozen=True)
+class Morse(Potential):
+    """Morse over all pairs: epsilon (e^(-2 rho0 (r/r0 - 1)) - 2 e^(-rho0 (r/r0 - 1))).
+
+    Elements mix by the geometric mean of epsilon and the arithmetic means of r0 and rho0. With
+    a cutoff the numbers are those of `ase.calculators.morse.MorsePotential` with
+    rcut1 = onset/r0 and rcut2 = cutoff/r0; an onset is then required.
+
+    Costs O(n_atoms^2) a step. Non-periodic structures.
+
+    Attributes:
+        epsilon: Well depth, eV: a number, or one for each chemical symbol.
+        r0: Distance of the minimum, Angstrom: likewise.
+        rho0: Steepness, no unit: likewise.
+        cutoff: Angstrom, or None for all pairs.
+        onset: Where the cutoff function begins, Angstrom.
+
+    Raises:
+        OptionError: A parameter that makes no sense.
+
+    Example:
+        >>> nickel = Morse(epsilon=0.4205, r0=2.78, rho0=3.95)
+
+    References:
+        Morse, Phys. Rev. 1929, 34, 57, doi:10.1103/PhysRev.34.57.
+    """
+
+    name: ClassVar[str] = "morse"
+
+    epsilon: Any = 1.0
+    r0: Any = 1.0
+    rho0: Any = 6.0
+    cutoff: float | None = None
+    onset: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "r0", "rho0"):
+            object.__setattr__(self, name, freeze(name, getattr(self, name)))
+        if self.cutoff is not None and self.onset is None:
+            object.__setattr__(self, "onset", 0.7 * self.cutoff)
+        check_cutoff(self.cutoff, self.onset)
+
+    def fields(self) -> Mapping[str, Field]:
+        """See `Potential.fields`."""
+        return {
+            "epsilon": Field(("pairs",)),
+            "rho0": Field(("pairs",)),
+            "per_r0": Field(("pairs",)),
+        }
+
+    def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
+        """See `Potential.prepare`."""
+        refuse_periodic("Morse", structure)
+        epsilon, r0, rho0 = (
+            per_atom("Morse", name, getattr(self, name), structure)
+            for name in ("epsilon", "r0", "rho0")
+        )
+        return {
+            "epsilon": np.sqrt(epsilon[:, None] * epsilon),
+            "rho0": (rho0[:, None] + rho0) / 2,
+            "per_r0": 2 / (r0[:, None] + r0),
+        }
+
+    def evaluate(self, positions: jax.Array, terms: Terms) -> Evaluation:
+        """See `Potential.evaluate`."""
+        energy, forces = all_pairs(
+            positions,
+            terms.counts["atoms"],
+            self._pair,
+            terms["epsilon"],
+            terms["rho0"],
+            terms["per_r0"],
+        )
+        return Evaluation(energy, forces)
+
+    def _pair(
+        self, r2: jax.Array, epsilon: jax.Array, rho0: jax.Array, per_r0: jax.Array
+    ) -> jax.Array:
+        r = jnp.sqrt(r2)
+        x = jnp.exp(-rho0 * (r * per_r0 - 1))
+        energy = epsilon * (x * x - (x + x))
+        if self.cutoff is None or self.onset is None:
+            return energy
+        s = 1 - (r - self.onset) / (self.cutoff - self.onset)
+        inner = s * s * s * (10 - s * (15 - 6 * s))
+        return jnp.where(s >= 1, energy, jnp.where(s > 0, energy * inner, 0.0))

@@ -1,0 +1,57 @@
+"""Potentials by name, as the command line and configuration files give them."""
+
+import dataclasses
+from typing import Any
+
+from kups_relax.errors import OptionError
+from kups_relax.potentials._base import Potential
+from kups_relax.potentials._harmonic import Harmonic
+from kups_relax.potentials._lennard_jones import LennardJones
+from kups_relax.potentials._mmff94 import MMFF94
+from kups_relax.potentials._morse import Morse
+
+NAMED: dict[str, type[Potential]] = {p.name: p for p in (MMFF94, LennardJones, Morse, Harmonic)}
+
+
+def get(potential: Any) -> Potential:
+    """Return the potential that a name stands for, e.g. "lennard-jones:epsilon=0.0104,sigma=3.4".
+
+    Args:
+        potential: A `Potential` (returned as it is), or "name" or "name:key=value,key=value" with
+            keys in kebab case; numbers are read as numbers.
+
+    Raises:
+        OptionError: The name or a key does not exist, or a value makes no sense; the message
+            lists what there is.
+    """
+    if isinstance(potential, Potential):
+        return potential
+    if not isinstance(potential, str):
+        raise OptionError(
+            f"{potential!r} is no potential; expected a kups_relax potential such as "
+            "potentials.MMFF94(), or a name."
+        )
+    name, _, options = potential.partition(":")
+    if name not in NAMED:
+        raise OptionError(f"there is no potential {name!r}; expected one of {', '.join(NAMED)}.")
+    cls = NAMED[name]
+    known = [f.name.replace("_", "-") for f in dataclasses.fields(cls)]  # pyright: ignore
+    values: dict[str, Any] = {}
+    for item in filter(None, options.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals or key not in known:
+            raise OptionError(
+                f"{name} has no option {item!r}; expected key=value with one of {', '.join(known)}."
+            )
+        values[key.replace("-", "_")] = _number(value)
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise OptionError(f"{potential!r}: {error}") from error
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return None if text.lower() == "none" else text

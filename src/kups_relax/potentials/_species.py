@@ -1,0 +1,62 @@
+"""Parameters per element, and how two elements mix. Host side."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from kups_relax.data import Structure
+from kups_relax.data._symbols import SYMBOLS
+from kups_relax.errors import OptionError, PotentialError
+
+Parameter = float | tuple[tuple[str, float], ...]
+
+
+def freeze(name: str, value: Any) -> Parameter:
+    """Make a parameter hashable: a number for all elements, or sorted (symbol, number) pairs.
+
+    Raises:
+        OptionError: A symbol does not exist, or a number is not positive and finite.
+    """
+    per_element = isinstance(value, Mapping | tuple)
+    items: dict[str, float] = dict(cast(Any, value)) if per_element else {"": value}
+    for symbol, number in items.items():
+        if symbol and symbol not in SYMBOLS:
+            raise OptionError(f"{name} is given for {symbol!r}, which is no chemical symbol.")
+        if not (np.isfinite(number) and number > 0):
+            raise OptionError(f"{name} is {number}; it must be positive and finite.")
+    if "" in items:
+        return float(items[""])
+    return tuple(sorted((symbol, float(number)) for symbol, number in items.items()))
+
+
+def per_atom(potential: str, name: str, value: Parameter, structure: Structure) -> np.ndarray:
+    """(n_atoms,) the parameter of each atom.
+
+    Raises:
+        PotentialError: An element of the structure has none.
+    """
+    if isinstance(value, float):
+        return np.full(structure.n_atoms, value)
+    known: dict[str, float] = dict(value)
+    symbols = [SYMBOLS[z] for z in structure.numbers]
+    missing = sorted(set(symbols) - set(known))
+    if missing:
+        raise PotentialError(
+            f"{structure.id!r}: {potential} has no {name} for {', '.join(missing)}; it has "
+            f"{', '.join(known)}. Add the element, e.g. {name}={{{missing[0]!r}: ...}}."
+        )
+    return np.array([known[s] for s in symbols])
+
+
+def refuse_periodic(potential: str, structure: Structure) -> None:
+    """Raise for periodic structures.
+
+    Raises:
+        PotentialError: Some axis is periodic.
+    """
+    if structure.pbc.any():
+        raise PotentialError(
+            f"{structure.id!r}: pbc is {structure.pbc.tolist()}, and {potential} sums all pairs of "
+            "a non-periodic structure. Set pbc=False if it is a molecule or a cluster."
+        )

@@ -1,0 +1,12 @@
+"""Size classes and tiles, the step, and the scheduler that keeps lanes busy."""
+
+from kups_relax.relaxation._classes import SizeClass as SizeClass
+from kups_relax.relaxation._classes import axis_lengths as axis_lengths
+from kups_relax.relaxation._classes import size_class as size_class
+from kups_relax.relaxation._scheduler import Job as Job
+from kups_relax.relaxation._scheduler import Outcome as Outcome
+from kups_relax.relaxation._scheduler import Scheduler as Scheduler
+from kups_relax.relaxation._status import ADVICE as ADVICE
+from kups_relax.relaxation._status import Status as Status
+from kups_relax.relaxation._step import Program as Program
+from kups_relax.relaxation._step import traces as traces

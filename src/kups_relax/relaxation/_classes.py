@@ -1,0 +1,77 @@
+"""Size classes: which fixed shape a structure runs in. A function of the structure alone."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from kups_relax.errors import CapacityError
+from kups_relax.potentials import Potential
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeClass:
+    """The shape of a tile. Structures of one class share one compiled program.
+
+    Attributes:
+        n_atoms: Atom capacity.
+        n_lanes: Structures side by side.
+        capacities: Lengths of the potential's own axes, (name, length) pairs.
+    """
+
+    n_atoms: int
+    n_lanes: int
+    capacities: tuple[tuple[str, int], ...] = ()
+
+
+def atom_capacities(limit: int = 1 << 24) -> list[int]:
+    """Return the atom capacities there are: 8, 16, 24, 32, 48, 64, 96, 128, 192, ..."""
+    steps = [8, 16, 24]
+    while steps[-1] < limit:
+        steps.append(32 << ((len(steps) - 3) // 2) if len(steps) % 2 else steps[-1] * 3 // 2)
+    return steps
+
+
+def n_lanes(n_atoms: int) -> int:
+    """Lanes of a class: enough to fill vector units and to pay for a step's fixed cost.
+
+    A power of two, and at least 8: a tile's work grows with its atoms, so larger structures
+    need fewer neighbours in the batch, and a history that stays in the cache wants fewer.
+    """
+    lanes = 64
+    while lanes > 8 and lanes * n_atoms > 1024:
+        lanes //= 2
+    return lanes
+
+
+def axis_lengths(potential: Potential, prepared: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Measure the named axes of a structure's prepared arrays."""
+    lengths: dict[str, int] = {}
+    for name, field in potential.fields().items():
+        if field.axes == ("pairs",):
+            continue
+        for axis, length in zip(field.axes, prepared[name].shape, strict=True):
+            if isinstance(axis, str):
+                known = lengths.setdefault(axis, length)
+                assert known == length, (name, axis, known, length)
+    return lengths
+
+
+def size_class(potential: Potential, n_atoms: int, lengths: Mapping[str, int]) -> SizeClass:
+    """Choose the smallest class in which a structure fits.
+
+    Args:
+        potential: Says how long its own axes are at each atom capacity.
+        n_atoms: Atoms of the structure.
+        lengths: Lengths of the structure's named axes.
+
+    Raises:
+        CapacityError: No class is large enough.
+    """
+    for capacity in atom_capacities():
+        if capacity < n_atoms:
+            continue
+        own = potential.capacities(capacity)
+        if all(length <= own.get(axis, capacity) for axis, length in lengths.items()):
+            return SizeClass(capacity, n_lanes(capacity), tuple(sorted(own.items())))
+    raise CapacityError(f"no size class holds a structure of {n_atoms} atoms with {dict(lengths)}.")
