@@ -328,7 +328,7 @@ class Table(Generic[Key, Data]):
 
 
 def _shape_of(leaf: Any) -> str:
-    if not hasattr(leaf, "shape"):
+    if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
         return type(leaf).__name__
     return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,27 +12,20 @@ from jax import lax
 from kups_relax._tree import dataclass
 from kups_relax.data import Table
 from kups_relax.errors import OptionError
-from kups_relax.ops import apart, fold, product, root
+from kups_relax.ops import apart, product, root
 from kups_relax.optimizers._base import Transform
 from kups_relax.optimizers._systems import Systems, keys_of
+from kups_relax.optimizers._two_loop import (
+    History,
+    Pair,
+    SmallMatrices,
+    compact,
+    put,
+    store,
+    textbook,
+)
 
 Tree = Any
-
-
-@dataclass
-class SmallMatrices:
-    """The pairs of each system in their own space. Rows and columns by age, newest first.
-
-    Attributes:
-        triangle: (memory_size, memory_size, n_systems), inverse of R_ij = s_i.y_j, i no newer
-            than j.
-        gram: (memory_size, memory_size, n_systems), y_i.y_j.
-        onto: (2, memory_size, n_systems), s_i.g and y_i.g with the last gradient.
-    """
-
-    triangle: jax.Array
-    gram: jax.Array
-    onto: jax.Array
 
 
 @dataclass
@@ -50,7 +43,7 @@ class ScaleByAseLbfgsState:
         weights_memory: Table (n_systems, memory_size): rho = 1/(y.s), 0 where a system has no
             pair in the slot.
         scale: (n_systems,), the initial inverse Hessian of each system, Angstrom^2/eV.
-        small: What the recursion needs of the pairs' products with each other.
+        small: What the compact recursion keeps of the pairs; None for the textbook's.
         index_prefix: As given to `init`.
         systems: The same, prepared for sums.
     """
@@ -62,7 +55,7 @@ class ScaleByAseLbfgsState:
     diff_updates_memory: Tree
     weights_memory: Table[Any, Any]
     scale: jax.Array
-    small: SmallMatrices
+    small: SmallMatrices | None
     index_prefix: Tree
     systems: Systems
 
@@ -75,9 +68,8 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
     100 pairs, every pair kept whatever its curvature. Follow it by `MaxStepSize(0.2)` and
     `Scale(-1.0)` for ASE's step.
 
-    The two-loop recursion is done in its compact form (Byrd, Nocedal and Schnabel): the history
-    is read twice a step, for its inner products with the gradient and to add the direction up;
-    the recursion itself is three products with memory_size x memory_size matrices.
+    With a memory of up to 32 pairs the two-loop recursion is done in its compact form, which
+    reads the history twice a step; beyond, as in the textbook, four times. See `_two_loop`.
 
     Bits: what a system gets does not depend on which other systems share the tree, nor on how
     rows are interleaved, nor on whether `update` runs eager or inside a jitted program, in f32
@@ -96,7 +88,6 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
 
     References:
         Liu and Nocedal, Math. Program. 1989, 45, 503, doi:10.1007/BF01589116.
-        Byrd, Nocedal and Schnabel, Math. Program. 1994, 63, 129, doi:10.1007/BF01582063.
         ASE 3.29, `ase.optimize.LBFGS`.
     """
 
@@ -144,11 +135,7 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
                 data=jnp.zeros((systems.n, self.memory_size), dtype),
             ),
             scale=jnp.full(systems.n, 1 / self.alpha, dtype),
-            small=SmallMatrices(
-                triangle=jnp.zeros((self.memory_size, self.memory_size, systems.n), dtype),
-                gram=jnp.zeros((self.memory_size, self.memory_size, systems.n), dtype),
-                onto=jnp.zeros((2, self.memory_size, systems.n), dtype),
-            ),
+            small=SmallMatrices.zeros(self.memory_size, systems.n, dtype),
             index_prefix=index_prefix,
             systems=systems,
         )
@@ -210,18 +197,16 @@ def _update(
     started = state.count >= 0
     pair = apart(started, partial(_newest_pair, config), gradient, state, params)
     newest = lax.rem(state.count + (size - 1), jnp.asarray(size, state.count.dtype))
-    memory_s = _store(state.diff_params_memory, newest, pair.s)
-    memory_y = _store(state.diff_updates_memory, newest, pair.y)
-    weights = _put(state.weights_memory.data, pair.weight, newest, axis=1)
+    memory_s = store(state.diff_params_memory, newest, pair.s)
+    memory_y = store(state.diff_updates_memory, newest, pair.y)
+    weights = put(state.weights_memory.data, pair.weight, newest, axis=1)
 
-    by_age = (newest + size - jnp.arange(size, dtype=newest.dtype)) % size
-    onto = jnp.stack([systems.dots(memory_s, gradient), systems.dots(memory_y, gradient)])
-    onto = onto.at[:, by_age].get(mode="promise_in_bounds", unique_indices=True)
-    rho = weights.T.at[by_age].get(mode="promise_in_bounds", unique_indices=True)
-    small = apart(started, _extend, state.small, onto, pair)
-    factors = _factors(started, small, rho, pair.scale)
-    filled = jnp.minimum(state.count, size)
-    direction = _add_up(systems, gradient, pair.scale, memory_s, memory_y, factors, by_age, filled)
+    history = History(memory_s, memory_y, weights, newest, jnp.minimum(state.count, size))
+    if state.small is None:
+        small = None
+        direction = textbook(systems, history, gradient, pair.scale)
+    else:
+        direction, small = compact(systems, history, state.small, pair, gradient)
     new = dataclasses.replace(
         state,
         count=optax.safe_increment(state.count),
@@ -236,36 +221,17 @@ def _update(
     return direction, new
 
 
-class _Pair(NamedTuple):
-    """The newest pair, zero where a system has none; its products; each system's scale."""
-
-    s: Tree
-    y: Tree
-    weight: jax.Array
-    yy: jax.Array
-    scale: jax.Array
-
-
-class _Factors(NamedTuple):
-    """What each s and each y contributes to the direction, (size, n_systems), by age."""
-
-    s: jax.Array
-    y: jax.Array
-    rho: jax.Array
-
-
 def _newest_pair(
     config: ScaleByAseLbfgs, gradient: Tree, state: ScaleByAseLbfgsState, params: Tree
-) -> _Pair:
+) -> Pair:
     systems = state.systems
     one, zero = jnp.ones((), state.scale.dtype), jnp.zeros((), state.scale.dtype)
     s = jax.tree.map(jnp.subtract, params, state.params)
     y = jax.tree.map(jnp.subtract, gradient, state.updates)
-    ys, yy = systems.dot(y, s), systems.dot(y, y)
+    ss, ys, yy = systems.dot(s, s), systems.dot(y, s), systems.dot(y, y)
     moved = (state.count > 0) & (ys != 0)
     valid = moved
     if config.curvature_guard:
-        ss = systems.dot(s, s)
         valid = ys > product(root(product(ss, yy)), jnp.full_like(ys, 1e-8))
         valid &= moved
     weight = jnp.where(valid, one / jnp.where(valid, ys, one), zero)
@@ -278,106 +244,13 @@ def _newest_pair(
             scale = jnp.where(moved & ~valid, root(ss / safe), scale)
     nothing = jax.tree.map(jnp.zeros_like, s)
     s, y = systems.where(valid, s, nothing), systems.where(valid, y, nothing)
-    return _Pair(s, y, weight, jnp.where(valid, yy, zero), scale)
-
-
-def _extend(small: SmallMatrices, onto: jax.Array, pair: _Pair) -> SmallMatrices:
-    """Add the newest pair to the small matrices, and drop the oldest.
-
-    Products with the newest y are differences of products with the last two gradients, no
-    less accurate than y, which is their difference. The inverse of R gains one column with a
-    pair and loses one row with the oldest: no column is computed twice.
-
-    Args:
-        small: Without the newest pair.
-        onto: (2, size, n_systems): s.g and y.g of each pair with the gradient, by age.
-        pair: The newest pair.
-    """
-    products = jnp.where(pair.weight != 0, onto[:, 1:] - small.onto[:, :-1], 0)
-    older = small.triangle[:-1, :-1]
-    column = -product(fold(product(older, products[0][None]), axis=1), pair.weight[None])
-    column = jnp.concatenate([pair.weight[None], column])
-    right = jnp.concatenate([jnp.zeros_like(column[None, 1:]), older])
-    below = jnp.concatenate([products[1][None], small.gram[:-1, :-1]])
-    row = jnp.concatenate([pair.yy[None], products[1]])
-    return SmallMatrices(
-        triangle=jnp.concatenate([column[:, None], right], axis=1),
-        gram=jnp.concatenate([row[:, None], below], axis=1),
-        onto=onto,
-    )
-
-
-def _factors(
-    started: jax.Array, small: SmallMatrices, rho: jax.Array, scale: jax.Array
-) -> _Factors:
-    """Solve for the direction in the space of the pairs (Byrd et al., eq. 3.13)."""
-    one = jnp.ones((), rho.dtype)
-    diagonal = jnp.where(rho != 0, one / jnp.where(rho != 0, rho, one), 0)
-
-    def first(triangle: jax.Array, sg: jax.Array) -> jax.Array:
-        return fold(product(triangle, sg[None]), axis=1)
-
-    def inner(gram: jax.Array, u: jax.Array, yg: jax.Array) -> jax.Array:
-        on_y = fold(product(gram, u[None]), axis=1) - yg
-        return product(diagonal, u) + product(scale[None], on_y)
-
-    def last(triangle: jax.Array, z: jax.Array) -> jax.Array:
-        return fold(product(triangle, z[:, None]), axis=0)
-
-    u = apart(started, first, small.triangle, small.onto[0])
-    z = apart(started, inner, small.gram, u, small.onto[1])
-    v = apart(started, last, small.triangle, z)
-    return _Factors(v, -product(scale[None], u), rho)
-
-
-def _add_up(
-    systems: Systems,
-    gradient: Tree,
-    scale: jax.Array,
-    memory_s: Tree,
-    memory_y: Tree,
-    factors: _Factors,
-    by_age: jax.Array,
-    filled: jax.Array,
-) -> Tree:
-    """Scale the gradient and add the pairs' contributions, newest first.
-
-    A system that has no pair of some age passes it by with all its bits, sign of zero included:
-    how many pairs other systems have leaves no trace.
-    """
-
-    def body(age: jax.Array, direction: Tree) -> Tree:
-        slot = _take(by_age, age)
-        s = systems.scale(_load(memory_s, slot), _take(factors.s, age))
-        y = systems.scale(_load(memory_y, slot), _take(factors.y, age))
-        moved = jax.tree.map(lambda r, s, y: r + (s + y), direction, s, y)
-        return systems.where(_take(factors.rho, age) != 0, moved, direction)
-
-    return lax.fori_loop(0, filled, body, systems.scale(gradient, scale))
-
-
-def _take(x: jax.Array, slot: jax.Array, axis: int = 0) -> jax.Array:
-    return lax.dynamic_index_in_dim(x, slot, axis, keepdims=False, allow_negative_indices=False)
-
-
-def _put(x: jax.Array, value: jax.Array, slot: jax.Array, axis: int = 0) -> jax.Array:
-    return lax.dynamic_update_index_in_dim(
-        x, value.astype(x.dtype), slot, axis, allow_negative_indices=False
-    )
-
-
-def _store(memory: Tree, slot: jax.Array, values: Tree) -> Tree:
-    return jax.tree.map(lambda m, v: _put(m, v, slot), memory, values)
+    return Pair(s, y, weight, jnp.where(valid, yy, zero), scale)
 
 
 def _forget(systems: Systems, fresh: jax.Array, memory: Tree) -> Tree:
     return jax.vmap(lambda slot: systems.where(fresh, jax.tree.map(jnp.zeros_like, slot), slot))(
         memory
     )
-
-
-def _load(memory: Tree, slot: jax.Array) -> Tree:
-    return jax.tree.map(lambda m: _take(m, slot), memory)
 
 
 def scale_by_ase_lbfgs(memory_size: int = 100, alpha: float = 70.0) -> optax.GradientTransformation:

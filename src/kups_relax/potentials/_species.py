@@ -1,7 +1,7 @@
 """Parameters per element, and how two elements mix. Host side."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +18,10 @@ def freeze(name: str, value: Any) -> Parameter:
     Raises:
         OptionError: A symbol does not exist, or a number is not positive and finite.
     """
-    per_element = isinstance(value, Mapping | tuple)
-    items: dict[str, float] = dict(cast(Any, value)) if per_element else {"": value}
+    if isinstance(value, tuple):
+        items = {symbol: number for symbol, number in value}
+    else:
+        items = {**value} if isinstance(value, Mapping) else {"": value}
     for symbol, number in items.items():
         if symbol and symbol not in SYMBOLS:
             raise OptionError(f"{name} is given for {symbol!r}, which is no chemical symbol.")

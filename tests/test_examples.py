@@ -1,0 +1,35 @@
+"""The examples run, and do what they say."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+def run(tmp_path, *arguments):
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_argon_relaxes_all_clusters(tmp_path):
+    assert "32 structures: 32 converged" in run(tmp_path, EXAMPLES / "argon.py")
+
+
+def test_own_optimizer_finds_booths_minimum(tmp_path):
+    out = run(tmp_path, EXAMPLES / "own_optimizer.py")
+    assert out.count("[1. 3.]") == 4
+
+
+@pytest.mark.slow
+def test_demo_relaxes_and_verifies(tmp_path):
+    lines = (EXAMPLES / "molecules.smi").read_text().splitlines()
+    (tmp_path / "few.smi").write_text("\n".join(lines[:12]) + "\n")
+    out = run(tmp_path, EXAMPLES / "demo.py", "few.smi", 2)
+    assert " comparisons, 0 mismatches" in out
+    assert (tmp_path / "out" / "relaxed.sdf").exists()
