@@ -5,10 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from helpers import DTYPES, assert_same_bits
 from kups_relax import optimizers as ko
 from kups_relax.data import Index
 
 N_UPDATES = 50
+# Rows of each system in the leaves "a" and "b". Few distinct sizes, as each compiles a program.
+ROWS = {"a": [33, 40, 64, 33, 64, 40, 33], "b": [3, 1, 5, 3, 5, 1, 3]}
+N_SYSTEMS = len(ROWS["a"])
 
 
 def gradient(x: np.ndarray, stiffness: np.ndarray) -> np.ndarray:
@@ -16,8 +20,8 @@ def gradient(x: np.ndarray, stiffness: np.ndarray) -> np.ndarray:
     return (stiffness * x + x * x * x - np.sin(x)).astype(x.dtype)
 
 
-def run(optimizer, step, x, stiffness, prefix):
-    params = {"a": jnp.asarray(x["a"]), "b": jnp.asarray(x["b"])}
+def run(optimizer, step, x, stiffness, prefix=None):
+    params = {k: jnp.asarray(v) for k, v in x.items()}
     state = optimizer.init(params, prefix)
     for _ in range(N_UPDATES):
         grads = {k: jnp.asarray(gradient(np.asarray(v), stiffness[k])) for k, v in params.items()}
@@ -26,49 +30,67 @@ def run(optimizer, step, x, stiffness, prefix):
     return {k: np.asarray(v) for k, v in params.items()}, state
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("mode", ["eager", "jit"])
-@pytest.mark.parametrize("interleaved", [False, True])
-@pytest.mark.parametrize("name", ["ase-lbfgs", "lbfgs"])
-def test_system_in_a_ragged_batch_has_the_bits_of_the_system_alone(dtype, mode, interleaved, name):
-    rng = np.random.default_rng(7)
-    sizes = {"a": [33, 40, 64, 77, 35, 130, 33], "b": [3, 1, 3, 3, 2, 3, 5]}
-    n = len(sizes["a"])
-    owner, x, stiffness = {}, {}, {}
-    for leaf, counts in sizes.items():
-        rows = np.repeat(np.arange(n), counts)
-        owner[leaf] = rng.permutation(rows) if interleaved else rows
-        x[leaf] = rng.normal(size=(len(rows), 3)).astype(dtype)
-        stiffness[leaf] = rng.uniform(0.1, 40, size=(len(rows), 3)).astype(dtype)
+def systems():
+    """For each system and leaf (2, n_rows, 3): where it starts, and how stiff it is."""
+    random = np.random.default_rng(7)
 
-    with jax.enable_x64(dtype is np.float64):
-        optimizer = ko.get(name)
-        step = jax.jit(optimizer.update) if mode == "jit" else optimizer.update
-        prefix = {k: Index.integer(v, n=n) for k, v in owner.items()}
-        batched, state = run(optimizer, step, x, stiffness, prefix)
-        for s in range(n):
-            mine = {k: owner[k] == s for k in owner}
-            alone_x = {k: v[mine[k]] for k, v in x.items()}
-            alone_k = {k: v[mine[k]] for k, v in stiffness.items()}
-            alone, alone_state = run(optimizer, step, alone_x, alone_k, None)
-            for k in x:
-                assert batched[k].dtype == dtype
-                assert np.array_equal(batched[k][mine[k]], alone[k])
-            weights = np.asarray(state[0].weights_memory.data)
-            assert np.array_equal(weights[s], np.asarray(alone_state[0].weights_memory.data)[0])
+    def leaf(n):
+        return np.stack([random.normal(size=(n, 3)), random.uniform(0.1, 40, size=(n, 3))])
+
+    return [{k: leaf(counts[s]) for k, counts in ROWS.items()} for s in range(N_SYSTEMS)]
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def joined(cases, interleaved):
+    """All systems in one tree, and the owner of each row."""
+    owner, x = {}, {}
+    for k, counts in ROWS.items():
+        rows = np.repeat(np.arange(N_SYSTEMS), counts)
+        order = np.random.default_rng(8).permutation(len(rows)) if interleaved else slice(None)
+        owner[k] = rows[order]
+        # A stable sort by owner gives each system its rows in their own order.
+        x[k] = np.empty((2, len(rows), 3))
+        x[k][:, np.argsort(owner[k], kind="stable")] = np.concatenate(
+            [case[k] for case in cases], axis=1
+        )
+    return owner, x
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["lbfgs", "ase-lbfgs"])
+def test_system_in_a_ragged_batch_has_the_bits_of_the_system_alone(name, dtype):
+    cases = systems()
+    optimizer = ko.get(name)
+    jitted = jax.jit(optimizer.update)
+    with jax.enable_x64(dtype == "float64"):
+        alone = []
+        for case in cases:
+            x, stiffness = ({k: v[i].astype(dtype) for k, v in case.items()} for i in (0, 1))
+            alone.append(run(optimizer, optimizer.update, x, stiffness))
+        for interleaved in (False, True):
+            owner, both = joined(cases, interleaved)
+            x, stiffness = ({k: v[i].astype(dtype) for k, v in both.items()} for i in (0, 1))
+            prefix = {k: Index.integer(v, n=N_SYSTEMS) for k, v in owner.items()}
+            for step in (optimizer.update, jitted):
+                batched, state = run(optimizer, step, x, stiffness, prefix)
+                for s, (expected, alone_state) in enumerate(alone):
+                    assert_same_bits({k: v[owner[k] == s] for k, v in batched.items()}, expected)
+                    weights = state[0].weights_memory.data[s]
+                    assert_same_bits(weights, alone_state[0].weights_memory.data[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_eager_and_jitted_updates_have_the_same_bits(dtype):
-    rng = np.random.default_rng(3)
-    x = {"a": rng.normal(size=(50, 3)).astype(dtype), "b": rng.normal(size=(4, 3)).astype(dtype)}
+    random = np.random.default_rng(3)
+    x = {
+        "a": random.normal(size=(33, 3)).astype(dtype),
+        "b": random.normal(size=(3, 3)).astype(dtype),
+    }
     stiffness = {k: np.full_like(v, 3.0) for k, v in x.items()}
-    with jax.enable_x64(dtype is np.float64):
-        optimizer = ko.get("lbfgs")
-        eager, _ = run(optimizer, optimizer.update, x, stiffness, None)
-        jitted, _ = run(optimizer, jax.jit(optimizer.update), x, stiffness, None)
+    optimizer = ko.lbfgs()
+    with jax.enable_x64(dtype == "float64"):
+        eager, _ = run(optimizer, optimizer.update, x, stiffness)
+        jitted, _ = run(optimizer, jax.jit(optimizer.update), x, stiffness)
         larger = jax.jit(lambda g, s, p: optimizer.update(jax.tree.map(lambda x: x * 1, g), s, p))
-        inside, _ = run(optimizer, larger, x, stiffness, None)
-    for k in x:
-        assert np.array_equal(eager[k], jitted[k])
-        assert np.array_equal(eager[k], inside[k])
+        inside, _ = run(optimizer, larger, x, stiffness)
+    assert_same_bits(jitted, eager)
+    assert_same_bits(inside, eager)

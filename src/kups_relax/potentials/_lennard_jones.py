@@ -77,18 +77,29 @@ class LennardJones(Potential):
         )
         return Evaluation(energy, forces)
 
-    def _pair(self, r2: jax.Array, epsilon4: jax.Array, sigma2: jax.Array) -> jax.Array:
-        def bare(r2: jax.Array | float) -> jax.Array:
-            x2 = sigma2 / r2
-            x6 = x2 * x2 * x2
-            return epsilon4 * (x6 * x6 - x6)
-
+    def _pair(
+        self, r2: jax.Array, epsilon4: jax.Array, sigma2: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Energy and its slope in r2, of each pair."""
+        inverse = 1.0 / r2
+        x2 = sigma2 * inverse
+        x6 = x2 * x2 * x2
+        energy = epsilon4 * (x6 * x6 - x6)
+        slope = epsilon4 * inverse * (3.0 * x6 - 6.0 * (x6 * x6))
         if self.cutoff is None:
-            return bare(r2)
+            return energy, slope
         rc2 = self.cutoff**2
+        inside = r2 < rc2
         if self.onset is None:
-            return jnp.where(r2 < rc2, bare(r2) - bare(rc2), 0.0)
-        ro2 = self.onset**2
-        left = rc2 - r2
-        smooth = left * left * (rc2 + 2 * r2 - 3 * ro2) / (rc2 - ro2) ** 3
-        return jnp.where(r2 < rc2, bare(r2) * jnp.where(r2 < ro2, 1.0, smooth), 0.0)
+            xc2 = sigma2 / rc2
+            xc6 = xc2 * xc2 * xc2
+            energy = energy - epsilon4 * (xc6 * xc6 - xc6)
+        else:
+            ro2 = self.onset**2
+            left, width = rc2 - r2, (rc2 - ro2) ** 3
+            smooth = left * left * (rc2 + 2.0 * r2 - 3.0 * ro2) / width
+            fall = 6.0 * left * (ro2 - r2) / width
+            beyond = r2 > ro2
+            slope = jnp.where(beyond, slope * smooth + energy * fall, slope)
+            energy = jnp.where(beyond, energy * smooth, energy)
+        return jnp.where(inside, energy, 0.0), jnp.where(inside, slope, 0.0)

@@ -306,18 +306,10 @@ def _all_pairs(
     )
 
 
-@jax.custom_jvp
 def _nonbonded(
     r2: jax.Array, inverse_radius: jax.Array, depth: jax.Array, charges: jax.Array
-) -> jax.Array:
-    """Buffered 14-7 and buffered Coulomb energy of a pair, from the distance squared."""
-    return _nonbonded_slope(r2, inverse_radius, depth, charges, jnp.ones_like(r2))[0]
-
-
-def _nonbonded_slope(
-    r2: jax.Array, inverse_radius: jax.Array, depth: jax.Array, charges: jax.Array, dr2: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Energy of a pair, and the change of it when the distance squared changes by dr2.
+    """Buffered 14-7 and buffered Coulomb energy of a pair, and its slope in the distance squared.
 
     What is used more than once comes out of a division or a root: those are what XLA on CPU
     stores, and does not compute again for each use.
@@ -334,13 +326,7 @@ def _nonbonded_slope(
     energy = (scale * shape * c + charges) / c
     steep = 7.0 * inverse_radius * scale * (shape + a * x6 * (inner * inner))
     c2 = c * c
-    return energy, (-0.5 * dr2) * (steep * c2 + charges * a) / (r * a * c2)
-
-
-@_nonbonded.defjvp
-def _(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    r2, inverse_radius, depth, charges = primals
-    return _nonbonded_slope(r2, inverse_radius, depth, charges, tangents[0])
+    return energy, -0.5 * (steep * c2 + charges * a) / (r * a * c2)
 
 
 def _collect(slots: jax.Array, inverse: jax.Array) -> jax.Array:

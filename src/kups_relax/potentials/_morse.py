@@ -92,12 +92,19 @@ class Morse(Potential):
 
     def _pair(
         self, r2: jax.Array, epsilon: jax.Array, rho0: jax.Array, per_r0: jax.Array
-    ) -> jax.Array:
+    ) -> tuple[jax.Array, jax.Array]:
+        """Energy and its slope in r2, of each pair."""
         r = jnp.sqrt(r2)
-        x = jnp.exp(-rho0 * (r * per_r0 - 1))
+        x = jnp.exp(-rho0 * (r * per_r0 - 1.0))
         energy = epsilon * (x * x - (x + x))
+        # d/dr2 = d/dr / (2 r)
+        slope = epsilon * rho0 * per_r0 * (x - x * x) / r
         if self.cutoff is None or self.onset is None:
-            return energy
-        s = 1 - (r - self.onset) / (self.cutoff - self.onset)
-        inner = s * s * s * (10 - s * (15 - 6 * s))
-        return jnp.where(s >= 1, energy, jnp.where(s > 0, energy * inner, 0.0))
+            return energy, slope
+        width = self.cutoff - self.onset
+        s = 1.0 - (r - self.onset) / width
+        smooth = s * s * s * (10.0 - s * (15.0 - 6.0 * s))
+        fall = s * s * (30.0 - s * (60.0 - 30.0 * s)) * (-0.5 / width) / r
+        slope = jnp.where(s < 1.0, slope * smooth + energy * fall, slope)
+        energy = jnp.where(s < 1.0, energy * smooth, energy)
+        return jnp.where(s > 0.0, energy, 0.0), jnp.where(s > 0.0, slope, 0.0)

@@ -48,7 +48,7 @@ def pack_pairs(matrix: np.ndarray, capacity: int, fill: float = 0.0) -> np.ndarr
 def all_pairs(
     positions: jax.Array,
     n_atoms: jax.Array,
-    energy_of_r2: Callable[..., jax.Array],
+    pair: Callable[..., tuple[jax.Array, jax.Array]],
     *parameters: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Sum a pair energy over all pairs of every lane.
@@ -56,8 +56,8 @@ def all_pairs(
     Args:
         positions: (3, A, n_lanes).
         n_atoms: (n_lanes,) int32; pairs with an atom at or beyond it count nothing.
-        energy_of_r2: (r2, *parameters) -> energy of each pair, elementwise; the derivative is
-            taken by forward mode. It sees r2 = 1 in entries that do not count.
+        pair: (r2, *parameters) -> energy of each pair and its slope in r2, elementwise. It sees
+            r2 = 1 in entries that do not count.
         parameters: (n_rings, A, n_lanes) each, as `pack_pairs` lays them out, or anything that
             broadcasts to it.
 
@@ -75,7 +75,7 @@ def all_pairs(
     d = positions[:, partner] - positions[:, None]
     r2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
     r2 = jnp.where(counts, r2, jnp.ones((), r2.dtype))
-    energy, slope = jax.jvp(lambda r2: energy_of_r2(r2, *parameters), (r2,), (jnp.ones_like(r2),))
+    energy, slope = pair(r2, *parameters)
     zero = jnp.zeros((), r2.dtype)
     energy = jnp.where(counts, energy, zero)
     pull = jnp.where(counts, slope + slope, zero) * d
