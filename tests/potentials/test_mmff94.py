@@ -19,7 +19,8 @@ from kups_relax.ops import rounded
 from kups_relax.potentials import MMFF94, Evaluation, Terms
 from kups_relax.potentials import _mmff94_parameters as parameters
 from kups_relax.potentials._mmff94 import _arc
-from kups_relax.potentials._pairs import pack_pairs
+from kups_relax.relaxation import SizeClass
+from kups_relax.relaxation._tiles import Tile
 
 Chem = pytest.importorskip("rdkit.Chem")
 from rdkit import rdBase  # noqa: E402
@@ -91,34 +92,13 @@ def structure_of(mol: Any, id: str = "it", **changes: Any) -> Structure:
 def tile_of(
     prepared: Sequence[Any], positions: Sequence[np.ndarray], capacity: int, dtype: Any = np.float64
 ) -> tuple[jax.Array, Terms]:
-    """Lay structures out in lanes; None leaves one empty. To be replaced by the engine's."""
-    lanes = len(prepared)
-    lengths = {**POTENTIAL.capacities(capacity), "atoms": capacity}
-    counts = {axis: np.zeros(lanes, np.int32) for axis in lengths}
-    x = np.zeros((3, capacity, lanes), dtype)
-    arrays = {}
-    for name, field in POTENTIAL.fields().items():
-        kind = np.int32 if field.kind == "int" else dtype
-        shape = [lengths[a] if isinstance(a, str) else a for a in field.axes if a != "pairs"]
-        if field.axes == ("pairs",):
-            shape = pack_pairs(np.zeros((0, 0)), capacity).shape
-        arrays[name] = np.full((*shape, lanes), field.fill, kind)
-        for lane, one in enumerate(prepared):
-            if one is None:
-                continue
-            value = one[name]
-            if field.axes == ("pairs",):
-                arrays[name][..., lane] = pack_pairs(value.astype(kind), capacity, field.fill)
-                continue
-            arrays[name][(*map(slice, value.shape), lane)] = value
-            for axis, length in zip(field.axes, value.shape, strict=True):
-                if isinstance(axis, str):
-                    counts[axis][lane] = length
-    for lane, own in enumerate(positions):
-        x[:, : len(own), lane] = own.T
-    return jnp.asarray(x), Terms(
-        jax.tree.map(jnp.asarray, arrays), jax.tree.map(jnp.asarray, counts)
-    )
+    """Lay structures out in the lanes of a tile; None leaves one empty."""
+    own = tuple(sorted(POTENTIAL.capacities(capacity).items()))
+    tile = Tile(POTENTIAL, SizeClass(capacity, len(prepared), own), np.dtype(dtype))
+    for lane, (arrays, x) in enumerate(zip(prepared, positions, strict=False)):
+        if arrays is not None:
+            tile.put(lane, x, arrays)
+    return jnp.asarray(tile.positions), tile.terms()
 
 
 def fits(prepared: Any, capacity: int) -> bool:

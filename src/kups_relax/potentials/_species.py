@@ -25,8 +25,8 @@ def freeze(name: str, value: Any) -> Parameter:
     for symbol, number in items.items():
         if symbol and symbol not in SYMBOLS:
             raise OptionError(f"{name} is given for {symbol!r}, which is no chemical symbol.")
-        if not (np.isfinite(number) and number > 0):
-            raise OptionError(f"{name} is {number}; it must be positive and finite.")
+        if not (isinstance(number, int | float | np.number) and 0 < number < np.inf):
+            raise OptionError(f"{name} is {number!r}; it must be a positive, finite number.")
     if "" in items:
         return float(items[""])
     return tuple(sorted((symbol, float(number)) for symbol, number in items.items()))
