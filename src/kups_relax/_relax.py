@@ -111,8 +111,8 @@ def _check_options(fmax: float, max_steps: int, dtype: str, n_workers: int | Non
         raise OptionError(f"max_steps is {max_steps!r}; it must be a whole number, at least 0.")
     if dtype not in ("float64", "float32"):
         raise OptionError(f"dtype is {dtype!r}; it must be 'float64' or 'float32'.")
-    if n_workers is not None and not n_workers >= 1:
-        raise OptionError(f"n_workers is {n_workers!r}; it must be at least 1.")
+    if n_workers is not None and not (isinstance(n_workers, int | np.integer) and n_workers >= 1):
+        raise OptionError(f"n_workers is {n_workers!r}; it must be a whole number, at least 1.")
 
 
 def _job(number: int, entry: Any, potential: potentials.Potential) -> Job | str:

@@ -59,13 +59,13 @@ def verify(
         potential: As for `relax`.
         draws: Number of batches, at least 1.
         seed: For the random choices.
-        relax_options: Options of `relax`.
+        relax_options: Options of `relax`, except `output`.
 
     Returns:
         Counts of comparisons and mismatches, and where they were.
 
     Raises:
-        OptionError: draws < 1.
+        OptionError: draws < 1, or an output is asked for.
 
     Example:
         >>> import ase, kups_relax as kr
@@ -73,8 +73,10 @@ def verify(
         >>> kr.verify(pair, kr.potentials.LennardJones(0.0104, 3.4), draws=2).ok
         True
     """
-    if not draws >= 1:
-        raise OptionError(f"draws is {draws}; it must be at least 1.")
+    if not (isinstance(draws, int | np.integer) and draws >= 1):
+        raise OptionError(f"draws is {draws!r}; it must be a whole number, at least 1.")
+    if relax_options.get("output") is not None:
+        raise OptionError("verify writes no structures; leave output out, and use relax for it.")
     reading = {k: relax_options.pop(k) for k in ("seed", "n_conformers") if k in relax_options}
     entries = io.structures_from(structures, **reading)
     options = {"progress": False, **relax_options}

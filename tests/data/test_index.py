@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import folded
 from kups_relax.data import Index, Keys, _keys
 from kups_relax.errors import KeyMismatchError, KupsRelaxError, OptionError
 from kups_relax.ops import _segments
@@ -226,9 +227,7 @@ def test_sums_and_means_of_a_key_do_not_depend_on_other_rows(seed, dtype):
             block = np.zeros((_segments.BLOCK, 3), dtype)
             rows = x[mine][start : start + _segments.BLOCK]
             block[: len(rows)] = rows
-            while len(block) > 1:
-                block = block[: len(block) // 2] + block[len(block) // 2 :]
-            total = total + block[0]
+            total = total + folded(block)
         assert np.array_equal(sums["b"], total)
         assert np.array_equal(means["b"], total / dtype(mine.sum()))
         # Alone, in a shape of its own; the other rows are empty places.

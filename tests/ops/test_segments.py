@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import folded
 from kups_relax.ops import _segments
 from kups_relax.ops._segments import BLOCK, Segments
 
@@ -13,16 +14,14 @@ DTYPES = [np.float32, np.float64]
 
 
 def written_out(x, indices, n_segments):
-    """Add the rows of each segment in NumPy, one block after the other, each folded in halves."""
+    """Add the rows of each segment in NumPy, one block after the other, each folded."""
     sums = np.zeros((n_segments, *x.shape[1:]), x.dtype)
     for segment in range(n_segments):
         rows = x[indices == segment]
         for start in range(0, len(rows), BLOCK):
             block = np.zeros((BLOCK, *x.shape[1:]), x.dtype)
             block[: len(rows[start : start + BLOCK])] = rows[start : start + BLOCK]
-            while len(block) > 1:
-                block = block[: len(block) // 2] + block[len(block) // 2 :]
-            sums[segment] += block[0]
+            sums[segment] += folded(block)
     return sums
 
 

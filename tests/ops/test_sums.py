@@ -5,18 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from helpers import DTYPES, assert_same_bits
+from helpers import DTYPES, assert_same_bits, folded
 from kups_relax.ops import fold, fold_max
-
-
-def folded(x):
-    """Halves onto each other along the first axis, in NumPy."""
-    while len(x) > 1:
-        half = (len(x) + 1) // 2
-        upper = np.concatenate([x[half:], np.zeros_like(x[: 2 * half - len(x)])])
-        # The middle row of an odd number is passed on, and not added to a zero.
-        x = np.where(np.arange(half)[:, None] < len(x) - half, x[:half] + upper, x[:half])
-    return x[0]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -11,8 +11,10 @@ from kups_relax.data import Index
 
 N_UPDATES = 50
 # Rows of each system in the leaves "a" and "b". Few distinct sizes, as each compiles a program.
-ROWS = {"a": [33, 40, 64, 33, 64, 40, 33], "b": [3, 1, 5, 3, 5, 1, 3]}
+ROWS = {"a": [33, 64, 33, 33, 64], "b": [3, 1, 3, 3, 1]}
 N_SYSTEMS = len(ROWS["a"])
+# Eager updates are tested in every combination, jitted ones in two.
+JITTED = (("lbfgs", "float64"), ("ase-lbfgs", "float32"))
 
 
 def gradient(x: np.ndarray, stiffness: np.ndarray) -> np.ndarray:
@@ -60,7 +62,9 @@ def joined(cases, interleaved):
 def test_system_in_a_ragged_batch_has_the_bits_of_the_system_alone(name, dtype):
     cases = systems()
     optimizer = ko.get(name)
-    jitted = jax.jit(optimizer.update)
+    steps = [optimizer.update]
+    if (name, dtype) in JITTED:
+        steps.append(jax.jit(optimizer.update))
     with jax.enable_x64(dtype == "float64"):
         alone = []
         for case in cases:
@@ -70,7 +74,7 @@ def test_system_in_a_ragged_batch_has_the_bits_of_the_system_alone(name, dtype):
             owner, both = joined(cases, interleaved)
             x, stiffness = ({k: v[i].astype(dtype) for k, v in both.items()} for i in (0, 1))
             prefix = {k: Index.integer(v, n=N_SYSTEMS) for k, v in owner.items()}
-            for step in (optimizer.update, jitted):
+            for step in steps:
                 batched, state = run(optimizer, step, x, stiffness, prefix)
                 for s, (expected, alone_state) in enumerate(alone):
                     assert_same_bits({k: v[owner[k] == s] for k, v in batched.items()}, expected)

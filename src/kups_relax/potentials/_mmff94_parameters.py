@@ -328,5 +328,6 @@ def _inverse(index: np.ndarray, n_rows: int, width: int) -> np.ndarray:
     inverse = inverse_list(flat[real], n_rows)
     if len(real):
         inverse = np.where(inverse >= 0, real[inverse], -1)
-    wider = ((0, 0), (0, width - inverse.shape[1]))
-    return np.pad(inverse, wider, constant_values=-1).astype(np.int32)
+    wider = np.full((n_rows, width), -1, np.int32)
+    wider[:, : inverse.shape[1]] = inverse
+    return wider

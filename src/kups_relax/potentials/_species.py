@@ -40,7 +40,7 @@ def per_atom(potential: str, name: str, value: Parameter, structure: Structure) 
     """
     if isinstance(value, float):
         return np.full(structure.n_atoms, value)
-    known: dict[str, float] = dict(value)
+    known = dict(value if isinstance(value, tuple) else ())
     symbols = [SYMBOLS[z] for z in structure.numbers]
     missing = sorted(set(symbols) - set(known))
     if missing:

@@ -149,7 +149,7 @@ class Scheduler:
         tile = Tile(self._program.potential, size, self._dtype)
         state = self._program.empty(tile.positions.shape, self._dtype)
         jobs: list[Job | None] = [None] * size.n_lanes
-        terms = None
+        terms = tile.terms()
         while not self._stop.is_set():
             if self._fill(tile, jobs):
                 terms = tile.terms()

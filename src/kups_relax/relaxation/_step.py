@@ -5,18 +5,23 @@ when results are collected and never what they are.
 """
 
 import dataclasses
+import functools
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from kups_relax._tree import dataclass
 from kups_relax.ops import apart, fold, product, root, rounded
 from kups_relax.optimizers import Lanes, Transform
 from kups_relax.potentials import Potential, Terms
 from kups_relax.relaxation._status import Status
+
+# A level below XLA's default: on CPU it compiles in three quarters of the time and runs as fast.
+_COMPILER_OPTIONS = {"cpu": {"xla_backend_optimization_level": 2}}
 
 # Programs traced so far, for tests that count them.
 traces: list[tuple[Any, ...]] = []
@@ -86,17 +91,16 @@ class Program:
         )
 
 
-@partial(jax.jit, static_argnums=0)
 def advance(
     program: Program,
     state: TileState,
     terms: Terms,
-    start: jax.Array,
-    fresh: jax.Array,
-    fmax: jax.Array,
-    max_steps: jax.Array,
-    budget: jax.Array,
-    keep_running: jax.Array,
+    start: ArrayLike,
+    fresh: ArrayLike,
+    fmax: ArrayLike,
+    max_steps: ArrayLike,
+    budget: ArrayLike,
+    keep_running: ArrayLike,
 ) -> TileState:
     """Load fresh structures, then step until few lanes are running or the budget is spent.
 
@@ -111,6 +115,27 @@ def advance(
         budget: () int32, steps in this call.
         keep_running: () int32, return once at most so many lanes are running.
     """
+    run = _compiled(jax.default_backend())
+    return run(program, state, terms, start, fresh, fmax, max_steps, budget, keep_running)
+
+
+@functools.cache
+def _compiled(platform: str) -> Any:
+    options = _COMPILER_OPTIONS.get(platform)
+    return jax.jit(_advance, static_argnums=0, compiler_options=options)
+
+
+def _advance(
+    program: Program,
+    state: TileState,
+    terms: Terms,
+    start: jax.Array,
+    fresh: jax.Array,
+    fmax: jax.Array,
+    max_steps: jax.Array,
+    budget: jax.Array,
+    keep_running: jax.Array,
+) -> TileState:
     traces.append((program, start.shape, start.dtype))
     state = _load(program, state, start, fresh)
 

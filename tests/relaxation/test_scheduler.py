@@ -1,0 +1,125 @@
+"""The host's part: every job has one outcome, and nothing is left running."""
+
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+from cliffs import Cliff
+
+import kups_relax as kr
+from helpers import argon, argon_clusters
+from kups_relax import optimizers as ko
+from kups_relax import relaxation
+from kups_relax.relaxation import Job, Program, Scheduler, Status, axis_lengths, size_class
+
+
+def jobs_of(structures, potential=None):
+    potential = potential or argon()
+    jobs = []
+    for number, entry in enumerate(kr.io.structures_from(structures)):
+        terms = potential.prepare(entry)
+        size = size_class(potential, entry.n_atoms, axis_lengths(potential, terms))
+        jobs.append(Job(number=number, positions=entry.positions, prepared=terms, size=size))
+    return jobs
+
+
+def scheduler(potential=None, max_steps=200, n_workers=2, optimizer="lbfgs"):
+    program = Program(potential or argon(), ko.get(optimizer))
+    return Scheduler(program, dtype="float64", fmax=0.01, max_steps=max_steps, n_workers=n_workers)
+
+
+def wait_for_threads(before):
+    deadline = time.monotonic() + 30
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 5])
+def test_every_job_has_one_outcome(n_workers):
+    # More than fit into the lanes, so that some are refilled.
+    structures = argon_clusters([8, 2, 16, 5] * 25)
+    outcomes = list(scheduler(n_workers=n_workers, max_steps=20).run(jobs_of(structures)))
+    assert sorted(o.number for o in outcomes) == list(range(100))
+    for outcome in outcomes:
+        n_atoms = len(structures[outcome.number])
+        assert outcome.positions.shape == outcome.forces.shape == (n_atoms, 3)
+        assert outcome.positions.dtype == outcome.forces.dtype == np.float64
+        assert outcome.status in (Status.CONVERGED, Status.MAX_STEPS)
+
+
+def test_nothing_to_do_ends_at_once():
+    assert list(scheduler().run([])) == []
+
+
+def test_outcomes_come_as_structures_finish():
+    [slow] = argon_clusters([8])
+    quick = kr.relax(slow, argon()).atoms[0]
+    jobs = jobs_of([slow, *[quick] * 100])
+    numbers = [o.number for o in scheduler(n_workers=1).run(jobs)]
+    assert numbers.index(0) > 50
+
+
+def test_a_consumer_that_stops_stops_the_workers():
+    before = threading.active_count()
+    jobs = jobs_of(argon_clusters([8, 16] * 100))
+    run = scheduler(max_steps=50).run(jobs)
+    next(run)
+    run.close()
+    wait_for_threads(before)
+
+
+def test_an_exception_in_the_consumer_stops_the_workers():
+    before = threading.active_count()
+    jobs = jobs_of(argon_clusters([8, 16] * 100))
+
+    def consume():
+        for _ in scheduler(max_steps=50).run(jobs):
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        consume()
+    wait_for_threads(before)
+
+
+class Broken(Cliff):
+    """A potential whose author made a mistake."""
+
+    def evaluate(self, positions, terms):
+        raise ZeroDivisionError("a mistake")
+
+
+def test_an_exception_in_a_worker_reaches_the_caller():
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError, match="a mistake"):
+        list(scheduler(Broken()).run(jobs_of(argon_clusters([3]), Broken())))
+    wait_for_threads(before)
+
+
+def test_other_structures_of_the_same_classes_make_no_new_trace():
+    # A potential of this test's own, so that the first batch is the first.
+    potential = kr.potentials.LennardJones(epsilon=0.0123, sigma=3.4)
+
+    def relax(sizes, seed, **options):
+        before = len(relaxation.traces)
+        kr.relax(argon_clusters(sizes, seed), potential, max_steps=5, n_workers=1, **options)
+        return len(relaxation.traces) - before
+
+    # Two size classes.
+    assert relax([3, 8, 13], 0) == 2
+    assert relax([2, 4, 9, 16, 16, 5], 1) == 0
+    assert relax([7] * 70 + [12], 2, fmax=0.3) == 0
+    assert relax([1], 3) == 0
+    # Another dtype is another program.
+    assert relax([3], 4, dtype="float32") == 1
+
+
+def test_workers_make_64_bit_numbers_whatever_the_flag_is():
+    jobs = jobs_of(argon_clusters([5]))
+    for flag in (False, True):
+        with jax.enable_x64(flag):
+            [outcome] = scheduler(n_workers=1).run(jobs)
+            assert not np.array_equal(outcome.positions, outcome.positions.astype(np.float32))
+            assert jax.config.jax_enable_x64 == flag

@@ -1,0 +1,197 @@
+"""The command: what it prints, what it writes, and how it exits."""
+
+import subprocess
+import sys
+
+import ase.io
+import pytest
+from ase import Atoms
+
+from helpers import argon_clusters
+from kups_relax import cli
+
+ARGON = ["--potential", "lennard-jones:epsilon=0.0104,sigma=3.4"]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run the command in this process; return (exit status, stdout, stderr)."""
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["kups-relax", *map(str, args)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out = capsys.readouterr()
+        return stopped.value.code, out.out, out.err
+
+    return run
+
+
+@pytest.fixture
+def clusters(tmp_path):
+    path = tmp_path / "clusters.extxyz"
+    ase.io.write(path, argon_clusters([3, 8, 5]))
+    return path
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """One structure that converges, one that needs many steps, one that is broken."""
+    path = tmp_path / "mixed.extxyz"
+    pair = Atoms("Ar2", [[0, 0, 0], [0, 0, 3.8164]], info={"id": "pair"})
+    broken = Atoms("Ar2", [[0, 0, 0], [0, 0, 0]], info={"id": "broken"})
+    ase.io.write(path, [pair, *argon_clusters([8]), broken])
+    return path
+
+
+def test_all_converged_is_0_and_a_line_for_each(command, clusters):
+    status, out, err = command("relax", clusters, *ARGON)
+    assert status == 0
+    head, *rows, last = out.splitlines()
+    assert head.split() == ["structure", "atoms", "steps", "energy/eV", "fmax", "status"]
+    assert [row.split()[:2] for row in rows] == [["Ar3-0", "3"], ["Ar8-1", "8"], ["Ar5-2", "5"]]
+    assert all(row.endswith("converged") for row in rows)
+    assert last.startswith("3 of 3 structures converged in ")
+    assert err == ""
+
+
+def test_not_all_converged_is_1_and_each_reason(command, mixed):
+    status, out, err = command("relax", mixed, *ARGON, "--max-steps", 2, "--fmax", "0.01")
+    assert status == 1
+    assert out.splitlines()[-1].startswith("1 of 3 structures converged")
+    reasons = err.splitlines()
+    assert len(reasons) == 2
+    assert reasons[0].startswith("Ar8-0: max_steps: ")
+    assert "raise max_steps" in reasons[0]
+    assert reasons[1].startswith("broken: failed: ")
+    assert "same place" in reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["relax", "missing.xyz", *ARGON], "there is no such file"),
+        (["relax", "CLUSTERS", "-p", "emt"], "no potential 'emt'; expected one of"),
+        (["relax", "CLUSTERS", "-p", "lennard-jones:depth=1"], "no option 'depth=1'"),
+        (["relax", "CLUSTERS", *ARGON, "--optimizer", "bfgs"], "no optimizer 'bfgs'"),
+        (["relax", "CLUSTERS", *ARGON, "--fmax", "0"], "fmax is 0"),
+        (["relax", "CLUSTERS", *ARGON, "--fmax", "-1"], "fmax is -1"),
+        (["relax", "CLUSTERS", *ARGON, "--max-steps", "-1"], "max_steps is -1"),
+        (["relax", "CLUSTERS", *ARGON, "--dtype", "half"], "dtype is 'half'"),
+        (["relax", "CLUSTERS", *ARGON, "-o", "out.pdb"], "'.pdb'; expected one of"),
+        (["relax", "CLUSTERS", *ARGON, "-o", "CLUSTERS"], "exists and would be lost"),
+        (["relax", "LETTER", *ARGON], "cannot read it as a structure file"),
+        (["verify", "CLUSTERS", *ARGON, "--draws", "0"], "draws is 0"),
+        (["verify", "missing.xyz", *ARGON], "there is no such file"),
+    ],
+)
+def test_input_that_cannot_be_used_is_2_and_one_line(args, message, command, clusters, tmp_path):
+    letter = tmp_path / "letter.txt"
+    letter.write_text("Dear Sir or Madam,\n")
+    status, out, err = command(
+        *({"CLUSTERS": clusters, "LETTER": letter}.get(arg, arg) for arg in args)
+    )
+    assert status == 2
+    assert out == ""
+    assert err.startswith("kups-relax: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    "args", [["relax", "CLUSTERS", "--fmx", "0.1"], ["relax"], ["unwind"], ["relax", "--fmax", "x"]]
+)
+def test_misuse_of_the_command_is_2(args, command, clusters):
+    status, _, err = command(*(clusters if arg == "CLUSTERS" else arg for arg in args))
+    assert status == 2
+    assert "Usage" in err
+
+
+def test_without_a_potential_it_says_which_ones_fit(command, clusters):
+    status, out, err = command("relax", clusters)
+    assert status == 2
+    assert out == ""
+    assert "--potential" in err
+    fits = err.split("can describe the input:")[1]
+    for name in ("lennard-jones", "morse", "harmonic"):
+        assert name in fits
+    assert "mmff94" not in fits
+
+
+def test_output_is_written_and_kept(command, clusters, tmp_path):
+    output = tmp_path / "out.extxyz"
+    status, out, _ = command("relax", clusters, *ARGON, "-o", output)
+    assert status == 0
+    assert f"written to {output}" in out
+    assert [len(atoms) for atoms in ase.io.read(output, ":")] == [3, 8, 5]
+    assert command("relax", clusters, *ARGON, "-o", output)[0] == 2
+    assert command("relax", clusters, *ARGON, "-o", output, "--overwrite")[0] == 0
+
+
+def test_several_files_are_one_batch(command, clusters, mixed):
+    status, out, _ = command("relax", clusters, mixed, *ARGON, "--max-steps", 2)
+    assert status == 1
+    assert "of 6 structures converged" in out
+
+
+def test_quiet_prints_no_table(command, clusters):
+    status, out, err = command("relax", clusters, *ARGON, "--quiet")
+    assert status == 0
+    assert len(out.splitlines()) == 1
+    assert err == ""
+
+
+def test_verify_prints_its_counts(command, clusters):
+    status, out, err = command("verify", clusters, *ARGON, "--draws", 3, "--max-steps", 20)
+    assert status == 0
+    assert out.startswith("3 structures alone and in 3 random batches: ")
+    assert out.rstrip().endswith(" comparisons, 0 mismatches")
+    assert err == ""
+
+
+def test_verify_names_mismatches_and_is_1(command, clusters, monkeypatch):
+    from kups_relax import _verify
+
+    report = _verify.Report(n_structures=3, n_draws=3, n_comparisons=9, mismatches=((2, "Ar8-1"),))
+    monkeypatch.setattr(_verify, "verify", lambda *args, **options: report)
+    status, out, err = command("verify", clusters, *ARGON)
+    assert status == 1
+    assert "9 comparisons, 1 mismatches" in out
+    assert err == "draw 2: Ar8-1 differs from itself alone\n"
+
+
+def test_potentials_lists_names_and_options_that_work(command):
+    from kups_relax import potentials
+
+    status, out, _ = command("potentials")
+    assert status == 0
+    for name in potentials.NAMED:
+        assert name in out
+    assert "    epsilon=1.0" in out
+    assert "    cutoff=None" in out
+
+
+@pytest.mark.parametrize("name", ["relax", "verify", "potentials", None])
+def test_help_is_0(name, command):
+    status, out, _ = command(*([name] if name else []), "--help")
+    assert status == 0
+    assert "Usage" in out
+
+
+def test_the_command_runs_in_a_process_of_its_own(clusters):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from kups_relax.cli import main; main()",
+            "relax",
+            clusters,
+            *ARGON,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "3 of 3 structures converged" in done.stdout
+    assert done.stderr == ""
