@@ -33,13 +33,18 @@ def run(optimizer, step, x, stiffness, prefix=None):
 
 
 def systems():
-    """For each system and leaf (2, n_rows, 3): where it starts, and how stiff it is."""
+    """For each system and leaf: where it starts, and how stiff it is, stacked.
+
+    Leaf "a" has rows of 3, leaf "b" has plain numbers: without rounded products, the two are
+    contracted differently in trees of different sizes.
+    """
     random = np.random.default_rng(7)
 
-    def leaf(n):
-        return np.stack([random.normal(size=(n, 3)), random.uniform(0.1, 40, size=(n, 3))])
+    def leaf(k, n):
+        shape = (n, 3) if k == "a" else (n,)
+        return np.stack([random.normal(size=shape), random.uniform(0.1, 40, size=shape)])
 
-    return [{k: leaf(counts[s]) for k, counts in ROWS.items()} for s in range(N_SYSTEMS)]
+    return [{k: leaf(k, counts[s]) for k, counts in ROWS.items()} for s in range(N_SYSTEMS)]
 
 
 def joined(cases, interleaved):
@@ -50,10 +55,9 @@ def joined(cases, interleaved):
         order = np.random.default_rng(8).permutation(len(rows)) if interleaved else slice(None)
         owner[k] = rows[order]
         # A stable sort by owner gives each system its rows in their own order.
-        x[k] = np.empty((2, len(rows), 3))
-        x[k][:, np.argsort(owner[k], kind="stable")] = np.concatenate(
-            [case[k] for case in cases], axis=1
-        )
+        in_order = np.concatenate([case[k] for case in cases], axis=1)
+        x[k] = np.empty_like(in_order)
+        x[k][:, np.argsort(owner[k], kind="stable")] = in_order
     return owner, x
 
 

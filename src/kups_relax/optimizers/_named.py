@@ -15,8 +15,8 @@ def ase_lbfgs() -> Transform[Any]:
 
 
 def lbfgs() -> Transform[Any]:
-    """Make our L-BFGS: adaptive initial scale, curvature guard, bounded step."""
-    scale = ScaleByAseLbfgs(memory_size=20, initial_scale="adaptive", curvature_guard=True)
+    """Make our L-BFGS: memory 16, adaptive initial scale, curvature guard, bounded step."""
+    scale = ScaleByAseLbfgs(memory_size=16, initial_scale="adaptive", curvature_guard=True)
     return chain(scale, MaxStepSize(0.2), Scale(-1.0))
 
 

@@ -77,16 +77,15 @@ class Program:
         parameters = jax.ShapeDtypeStruct(shape, dtype)
         optimizer = jax.eval_shape(lambda p: self.optimizer.init(p, lanes), parameters)
         optimizer = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), optimizer)
-        atoms, per_lane = jnp.zeros(shape, dtype), jnp.zeros(shape[-1], dtype)
-        integer = jnp.zeros(shape[-1], jnp.int32)
+        n_lanes = shape[-1]
         return TileState(
-            trial=atoms,
-            positions=atoms,
-            energy=per_lane,
-            forces=atoms,
-            fmax=per_lane,
-            status=integer,
-            n_steps=integer,
+            trial=jnp.zeros(shape, dtype),
+            positions=jnp.zeros(shape, dtype),
+            energy=jnp.zeros(n_lanes, dtype),
+            forces=jnp.zeros(shape, dtype),
+            fmax=jnp.zeros(n_lanes, dtype),
+            status=jnp.zeros(n_lanes, jnp.int32),
+            n_steps=jnp.zeros(n_lanes, jnp.int32),
             optimizer=optimizer,
         )
 
@@ -106,7 +105,7 @@ def advance(
 
     Args:
         program: Static. With the shapes, all that decides what is compiled.
-        state: The tile so far.
+        state: The tile so far. Given up: its buffers become those of the result.
         terms: What the potential needs of the structures.
         start: (3, A, L), positions of the fresh lanes; others are ignored.
         fresh: (L,) bool, lanes with a new structure.
@@ -122,7 +121,7 @@ def advance(
 @functools.cache
 def _compiled(platform: str) -> Any:
     options = _COMPILER_OPTIONS.get(platform)
-    return jax.jit(_advance, static_argnums=0, compiler_options=options)
+    return jax.jit(_advance, static_argnums=0, donate_argnums=1, compiler_options=options)
 
 
 def _advance(
