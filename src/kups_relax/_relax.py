@@ -26,6 +26,7 @@ def relax(
     *,
     fmax: float = 0.01,
     max_steps: int = 1000,
+    cell: None = None,
     dtype: str = "float64",
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -49,6 +50,7 @@ def relax(
             `kups_relax.optimizers` or optax.
         fmax: Convergence threshold for the longest force on an atom, eV/Angstrom.
         max_steps: Moves allowed to each structure.
+        cell: None: cells do not move. Variable cells are not there yet, and are refused.
         dtype: "float64" or "float32", whatever JAX's global setting.
         output: Where to write the relaxed structures: .extxyz, .sdf, .traj or .csv.
         overwrite: Whether `output` may exist.
@@ -75,6 +77,8 @@ def relax(
     potential = potentials.get(potential)
     optimizer = optimizers.get(optimizer)
     _check_options(fmax, max_steps, dtype, n_workers)
+    if cell is not None:
+        raise OptionError(f"cell is {cell!r}; variable cells are not there yet. Leave it None.")
     if output is not None:
         io.check_output(output, overwrite=overwrite)
     entries = io.structures_from(structures, seed=seed, n_conformers=n_conformers)

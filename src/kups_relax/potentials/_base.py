@@ -79,7 +79,7 @@ class Potential(abc.ABC):
     structure to the next is data, made on the host by `prepare`.
 
     To add one: subclass as a frozen dataclass, fill in the four methods, register the name in
-    `potentials/__init__.py`, and run `kups_relax.testing` on it.
+    `potentials/_named.py`, test it against an oracle, and run `kups_relax.verify` on it.
     """
 
     name: ClassVar[str]
