@@ -70,14 +70,15 @@ def test_frozen_lane_does_not_move(dtype):
     while (run.status == Status.RUNNING).any():
         run.advance(budget=1)
         for lane in np.flatnonzero(run.status == Status.CONVERGED):
-            frozen.setdefault(int(lane), run.lane(lane))
-            assert_same_bits(run.lane(lane), frozen[int(lane)])
+            held = [*run.lane(lane), np.asarray(run.state.trial)[..., lane]]
+            frozen.setdefault(int(lane), held)
+            assert_same_bits(held, frozen[int(lane)])
     assert len(frozen) == 4
     n_steps = np.asarray(run.state.n_steps)[:4]
     assert len(set(n_steps.tolist())) > 2
     run.advance(budget=5)
     for lane, held in frozen.items():
-        assert_same_bits(run.lane(lane), held)
+        assert_same_bits([*run.lane(lane), np.asarray(run.state.trial)[..., lane]], held)
 
 
 def test_energy_and_forces_belong_to_the_positions_beside_them():

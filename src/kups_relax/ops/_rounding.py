@@ -52,9 +52,12 @@ def quotient(a: Any, b: Any) -> Any:
     """Return a / b, rounded correctly whatever is known of a and b. Not differentiable."""
     if not isinstance(a, jax.Array) and not isinstance(b, jax.Array):
         return a / b
-    out = jax.eval_shape(jnp.true_divide, a, b)
-    b = jnp.broadcast_to(jnp.asarray(b, out.dtype), out.shape)
-    return keep(a / lax.optimization_barrier(b))
+    return keep(a / _hidden(b, jax.eval_shape(jnp.true_divide, a, b)))
+
+
+def _hidden(divisor: Any, like: Any) -> jax.Array:
+    """Broadcast a divisor, so that the compiler does not see that it holds few numbers."""
+    return lax.optimization_barrier(jnp.broadcast_to(jnp.asarray(divisor, like.dtype), like.shape))
 
 
 def rounded(function: F) -> F:
@@ -83,16 +86,36 @@ def rounded(function: F) -> F:
         inputs = [_Value(jnp.asarray(leaf), False) for leaf in leaves]
         out = _evaluate(closed.jaxpr, closed.consts, inputs)
         assert out_tree is not None
-        return jax.tree.unflatten(out_tree, [x.array for x in out])
+        return jax.tree.unflatten(out_tree, [_closed(x) for x in out])
 
     return wrapper  # pyright: ignore[reportReturnType]
 
 
 class _Value(NamedTuple):
-    """A value, and whether it holds few numbers, many times over: a constant, or a broadcast."""
+    """A value, and what a compiler could do with it.
+
+    Attributes:
+        array: The value.
+        few: Whether it holds few numbers, many times over: a constant, or a broadcast. Constants
+            are folded, and a division by a broadcast becomes a product with its inverse.
+        open: What it could be merged with what comes next as: "mul" (a product, which could be
+            contracted with an addition), "div" (a quotient, with a division), "add" (a sum with
+            a constant, with another constant). `keep` closes it.
+    """
 
     array: Any
     few: bool
+    open: frozenset[str] = frozenset()
+
+
+_UNKNOWN = frozenset({"mul", "div", "add"})
+
+
+def _closed(value: _Value, *kinds: str) -> Any:
+    """The array, closed to being merged as any of these kinds (none given: as any)."""
+    is_open = not value.open.isdisjoint(kinds) if kinds else bool(value.open)
+    floating = jnp.issubdtype(jnp.result_type(value.array), jnp.floating)
+    return keep(jnp.asarray(value.array)) if is_open and floating else value.array
 
 
 def _evaluate(jaxpr: core.Jaxpr, consts: Any, args: Sequence[_Value]) -> list[_Value]:
@@ -116,41 +139,54 @@ def _apply(equation: Any, inputs: list[_Value]) -> list[_Value]:
         inner = inner if isinstance(inner, core.ClosedJaxpr) else core.ClosedJaxpr(inner, ())
         return _evaluate(inner.jaxpr, inner.consts, inputs)
     few = name == "broadcast_in_dim" or all(x.few for x in inputs)
-    args = [x.array for x in inputs]
     if jnp.issubdtype(getattr(equation.outvars[0].aval, "dtype", jnp.int32), jnp.floating):
-        out = _arithmetic(equation, inputs, args)
+        out = _arithmetic(equation, inputs)
         if out is not None:
-            return [_Value(out, few)]
-    params = dict(equation.params)
+            return [_Value(out[0], few, out[1])]
+    params, still_open = dict(equation.params), frozenset[str]().union(*[x.open for x in inputs])
+    args = [x.array for x in inputs]
     for key, value in params.items():
-        if isinstance(value, core.ClosedJaxpr):
-            params[key] = _convert(value, _flags(name, key, params, inputs))
-        elif isinstance(value, tuple) and any(isinstance(v, core.ClosedJaxpr) for v in value):
+        bodies = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(body, core.ClosedJaxpr) for body in bodies):
             flags = _flags(name, key, params, inputs)
-            params[key] = tuple(_convert(v, flags) for v in value)
+            bodies = tuple(_convert(body, flags) for body in bodies)
+            params[key] = bodies if isinstance(value, tuple) else bodies[0]
+            args, still_open = [_closed(x) for x in inputs], frozenset()
     out = equation.primitive.bind(*args, **params)
-    return [_Value(x, few) for x in (out if equation.primitive.multiple_results else [out])]
+    out = out if equation.primitive.multiple_results else [out]
+    return [_Value(x, few, still_open) for x in out]
 
 
-def _arithmetic(equation: Any, inputs: list[_Value], args: list[Any]) -> Any:
-    """One floating operation, out of reach of what compilers simplify; None: it needs nothing."""
-    name = equation.primitive.name
+def _arithmetic(equation: Any, inputs: list[_Value]) -> tuple[Any, frozenset[str]] | None:
+    """One floating operation, and what its result is open to; None: it needs no care."""
+    name, args = equation.primitive.name, [x.array for x in inputs]
     if name == "integer_pow":
-        return _power(args[0], equation.params["y"])
+        return _power(args[0], equation.params["y"]), frozenset()
     if name == "square":
-        return product(args[0], args[0])
-    if name == "div" and (inputs[1].few or jnp.shape(args[0]) != jnp.shape(args[1])):
-        return quotient(*args)  # such a divisor is inverted once
-    # Constants are added to each other first, and log(1 + x) becomes another function.
-    if name in _KEPT or (name in ("add", "sub") and any(x.few for x in inputs)):
-        return keep(equation.primitive.bind(*args, **equation.params))
+        return product(args[0], args[0]), frozenset()
+    if name == "log":
+        # The logarithm of 1 + x is another function to the compiler.
+        args = [_closed(x, "add") for x in inputs]
+    if name in _KEPT:
+        return keep(equation.primitive.bind(*args, **equation.params)), frozenset()
+    if name == "div":
+        a, b = (_closed(x, "div") for x in inputs)
+        if inputs[1].few or jnp.shape(a) != jnp.shape(b):
+            b = _hidden(b, equation.outvars[0].aval)
+        return equation.primitive.bind(a, b, **equation.params), frozenset({"div"})
+    if name in ("add", "sub"):
+        constant = any(x.few for x in inputs)
+        shifted = constant or all("add" in x.open for x in inputs)
+        args = [_closed(x, "mul", "add") if shifted else _closed(x, "mul") for x in inputs]
+        out = equation.primitive.bind(*args, **equation.params)
+        still_open = constant or any("add" in x.open for x in inputs)
+        return out, frozenset({"add"}) if still_open else frozenset()
     return None
 
 
-# Operations that compilers contract, merge or invert: exp(a) * exp(b) is exp(a + b) to them,
-# (a / b) / c is a / (b * c).
+# Operations that compilers contract or merge: exp(a) * exp(b) is exp(a + b) to them.
 _KEPT = frozenset({
-    "mul", "div", "sqrt", "rsqrt", "cbrt", "exp", "exp2", "expm1", "log", "log1p", "pow", "tanh",
+    "mul", "sqrt", "rsqrt", "cbrt", "exp", "exp2", "expm1", "log", "log1p", "pow", "tanh",
     "logistic", "sinh", "cosh", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "asinh",
     "acosh", "atanh", "erf", "erfc", "erf_inv", "lgamma", "digamma",
 })  # fmt: skip
@@ -180,12 +216,14 @@ def _flags(name: str, key: str, params: dict[str, Any], inputs: list[_Value]) ->
     return flags
 
 
-def _convert(closed: core.ClosedJaxpr, few: list[bool]) -> core.ClosedJaxpr:
+def _convert(closed: Any, few: list[bool]) -> Any:
+    if not isinstance(closed, core.ClosedJaxpr):
+        return closed
     few = few if len(few) == len(closed.jaxpr.invars) else [False] * len(closed.jaxpr.invars)
 
     def body(*args: Any) -> list[Any]:
         inputs = [_Value(*x) for x in zip(args, few, strict=True)]
-        return [x.array for x in _evaluate(closed.jaxpr, closed.consts, inputs)]
+        return [_closed(x) for x in _evaluate(closed.jaxpr, closed.consts, inputs)]
 
     arrays = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in closed.jaxpr.invars]
     return jax.make_jaxpr(body)(*arrays)

@@ -1,6 +1,7 @@
 """Size classes: which fixed shape a structure runs in. A function of the structure alone."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -24,12 +25,13 @@ class SizeClass:
     capacities: tuple[tuple[str, int], ...] = ()
 
 
-def atom_capacities(limit: int = 1 << 24) -> list[int]:
+@functools.cache
+def atom_capacities(limit: int = 1 << 24) -> tuple[int, ...]:
     """Return the atom capacities there are: 8, 16, 24, 32, 48, 64, 96, 128, 192, ..."""
     steps = [8, 16, 24]
     while steps[-1] < limit:
         steps.append(32 << ((len(steps) - 3) // 2) if len(steps) % 2 else steps[-1] * 3 // 2)
-    return steps
+    return tuple(steps)
 
 
 def n_lanes(n_atoms: int) -> int:
