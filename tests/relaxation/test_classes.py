@@ -27,7 +27,7 @@ class Bonded(LennardJones):
 
 def test_capacities_grow_in_steps_of_at_most_a_half_beyond_the_smallest():
     capacities = atom_capacities(10_000)
-    assert capacities[:9] == [8, 16, 24, 32, 48, 64, 96, 128, 192]
+    assert capacities[:9] == (8, 16, 24, 32, 48, 64, 96, 128, 192)
     for small, large in itertools.pairwise(capacities[1:]):
         assert small < large <= 1.5 * small
 

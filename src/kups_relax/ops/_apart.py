@@ -23,6 +23,7 @@ def apart(needed: jax.Array, function: Callable[..., T], *args: Any) -> T:
         function: Takes and returns pytrees of arrays.
         args: Its arguments.
     """
+    function = jax.jit(function)  # so that it is traced once for its shapes and its branch
     shapes = jax.eval_shape(function, *args)
 
     def zeros(*args: Any) -> Any:

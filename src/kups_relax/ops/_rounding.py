@@ -69,7 +69,8 @@ def rounded(function: F) -> F:
     are out of reach.
 
     Args:
-        function: Takes and returns pytrees of arrays.
+        function: Takes and returns pytrees of arrays. A product that stands outside, and whose
+            value is passed in, is not covered: round it too, or compute it in here.
     """
 
     @wraps(function)
@@ -98,17 +99,14 @@ class _Value(NamedTuple):
         array: The value.
         few: Whether it holds few numbers, many times over: a constant, or a broadcast. Constants
             are folded, and a division by a broadcast becomes a product with its inverse.
-        open: What it could be merged with what comes next as: "mul" (a product, which could be
-            contracted with an addition), "div" (a quotient, with a division), "add" (a sum with
-            a constant, with another constant). `keep` closes it.
+        open: How it could still be merged with what comes next: a quotient ("div") with another
+            division, a sum with a constant ("add") with another constant. `keep` closes it.
+            Products are closed at once: nearly all of them are added to something.
     """
 
     array: Any
     few: bool
     open: frozenset[str] = frozenset()
-
-
-_UNKNOWN = frozenset({"mul", "div", "add"})
 
 
 def _closed(value: _Value, *kinds: str) -> Any:
@@ -177,7 +175,7 @@ def _arithmetic(equation: Any, inputs: list[_Value]) -> tuple[Any, frozenset[str
     if name in ("add", "sub"):
         constant = any(x.few for x in inputs)
         shifted = constant or all("add" in x.open for x in inputs)
-        args = [_closed(x, "mul", "add") if shifted else _closed(x, "mul") for x in inputs]
+        args = [_closed(x, "add") if shifted else x.array for x in inputs]
         out = equation.primitive.bind(*args, **equation.params)
         still_open = constant or any("add" in x.open for x in inputs)
         return out, frozenset({"add"}) if still_open else frozenset()
