@@ -24,6 +24,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": processor,
         "cores": len(os.sched_getaffinity(0)),
+        "load average": os.getloadavg(),
         "devices": [f"{d.platform}: {d.device_kind}" for d in jax.devices()],
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
