@@ -15,6 +15,7 @@ from ase.constraints import FixAtoms
 import kups_relax as kr
 from helpers import (
     ARGON,
+    DTYPES,
     argon,
     argon_cluster,
     argon_clusters,
@@ -223,17 +224,10 @@ def check_exactness(potential, optimizer, dtype):
 
 
 @pytest.mark.parametrize("potential", POTENTIALS)
-@pytest.mark.parametrize(
-    ("optimizer", "dtype"), [("lbfgs", "float64"), ("lbfgs", "float32"), ("ase-lbfgs", "float64")]
-)
+@pytest.mark.parametrize("optimizer", ["lbfgs", "ase-lbfgs"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_structure_in_a_batch_gets_the_bits_that_it_gets_alone(potential, optimizer, dtype):
     check_exactness(potential, optimizer, dtype)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("potential", POTENTIALS)
-def test_ase_lbfgs_in_float32_is_exact_too(potential):
-    check_exactness(potential, "ase-lbfgs", "float32")
 
 
 def test_an_optax_optimizer_is_exact_too():

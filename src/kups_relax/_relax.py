@@ -51,7 +51,8 @@ def relax(
         fmax: Convergence threshold for the longest force on an atom, eV/Angstrom.
         max_steps: Moves allowed to each structure.
         cell: None: cells do not move. Variable cells are not there yet, and are refused.
-        dtype: "float64" or "float32", whatever JAX's global setting.
+        dtype: "float64" or "float32", whatever JAX's global setting. In float32 the returned
+            coordinates are those that were evaluated, rounded to float32, moved or not.
         output: Where to write the relaxed structures: .extxyz, .sdf, .traj or .csv.
         overwrite: Whether `output` may exist.
         progress: Show a bar; None: where stderr is a terminal.

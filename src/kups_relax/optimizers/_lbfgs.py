@@ -12,7 +12,7 @@ from jax import lax
 from kups_relax._tree import dataclass
 from kups_relax.data import Table
 from kups_relax.errors import OptionError
-from kups_relax.ops import apart, product, root
+from kups_relax.ops import apart, keep, product, root
 from kups_relax.optimizers._base import Transform
 from kups_relax.optimizers._systems import Systems, keys_of
 from kups_relax.optimizers._two_loop import (
@@ -194,6 +194,8 @@ def _update(
     config: ScaleByAseLbfgs, gradient: Tree, state: ScaleByAseLbfgsState, params: Tree
 ) -> tuple[Tree, ScaleByAseLbfgsState]:
     systems, size = state.systems, config.memory_size
+    # A product on its way in must not be contracted with the differences taken here.
+    gradient, params = jax.tree.map(keep, (gradient, params))
     started = state.count >= 0
     pair = apart(started, partial(_newest_pair, config), gradient, state, params)
     newest = lax.rem(state.count + (size - 1), jnp.asarray(size, state.count.dtype))
