@@ -64,12 +64,6 @@ class _Rows:
         taken = values.at[self.indices].get(mode="fill", fill_value=0)
         return taken.reshape(-1, *(1,) * (like.ndim - 1))
 
-    def spread_slots(self, values: jax.Array, like: jax.Array) -> jax.Array:
-        if like.ndim == 1:
-            return values[:, 0]
-        taken = values.at[:, self.indices].get(mode="fill", fill_value=0)
-        return taken.reshape(*taken.shape, *(1,) * (like.ndim - 2))
-
 
 @dataclass
 class _LaneRows:
@@ -85,9 +79,6 @@ class _LaneRows:
 
     def spread(self, values: jax.Array, like: jax.Array) -> jax.Array:
         return values
-
-    def spread_slots(self, values: jax.Array, like: jax.Array) -> jax.Array:
-        return values.reshape(values.shape[0], *(1,) * (like.ndim - 2), values.shape[1])
 
 
 @dataclass
@@ -191,15 +182,6 @@ class Systems:
         return jax.tree.map(
             lambda x, f: product(x, f.astype(x.dtype)), tree, self.spread(factors, tree)
         )
-
-    def scale_slots(self, memory: Tree, factors: jax.Array) -> Tree:
-        """Multiply each slot of a memory by its systems' factors, (memory size, n_systems)."""
-        leaves, treedef = jax.tree.flatten(memory)
-        out = [
-            product(x, layout.spread_slots(factors, x).astype(x.dtype))
-            for layout, x in zip(self.leaves, leaves, strict=True)
-        ]
-        return jax.tree.unflatten(treedef, out)
 
     def where(self, condition: jax.Array, a: Tree, b: Tree) -> Tree:
         """Choose whole systems: those of `a` where the condition holds, else those of `b`."""

@@ -149,12 +149,9 @@ class Scheduler:
         tile = Tile(self._program.potential, size, self._dtype)
         state = self._program.empty(tile.positions.shape, self._dtype)
         jobs: list[Job | None] = [None] * size.n_lanes
+        self._fill(tile, jobs)
         terms = tile.terms()
-        while not self._stop.is_set():
-            if self._fill(tile, jobs):
-                terms = tile.terms()
-            if not tile.occupied.any():
-                return
+        while tile.occupied.any() and not self._stop.is_set():
             # With structures waiting, a few idle lanes are worth a return to the host.
             idle = max(1, size.n_lanes // 8)
             waiting = bool(self._queues[size])
@@ -171,6 +168,8 @@ class Scheduler:
             )
             tile.fresh[:] = False
             self._collect(tile, jobs, state)
+            if self._fill(tile, jobs):
+                terms = tile.terms()
 
     def _fill(self, tile: Tile, jobs: list[Job | None]) -> bool:
         filled = False
