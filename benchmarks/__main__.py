@@ -9,6 +9,7 @@ NAMES = (
     "exactness",
     "optimizer_exactness",
     "ase_parity",
+    "ase_suite",
     "mmff94_accuracy",
     "mmff94_minimiser",
     "traces",

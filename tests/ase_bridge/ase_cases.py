@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.utils.abc import Optimizable
 
 import kups_relax as kr
 from kups_relax.ops import apart, rounded
@@ -87,3 +88,39 @@ def gold(stdev: float = 0.1, seed: int = 3) -> Atoms:
     atoms.rattle(stdev, seed=seed)
     atoms.calc = EMT()
     return atoms
+
+
+class FreshEMT(EMT):
+    """EMT without memory: its neighbour list, and so the order of its sums, is always new."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, all_changes)
+
+
+class Function(Optimizable):
+    """A convex function of n coordinates that are no atoms; its least value is 0, at 1."""
+
+    def __init__(self, n: int) -> None:
+        self.x = np.linspace(-3.0, 5.0, n)
+        self.k = np.linspace(1.0, 30.0, n)
+
+    def ndofs(self):
+        return len(self.x)
+
+    def get_x(self):
+        return self.x.copy()
+
+    def set_x(self, x):
+        self.x[:] = x
+
+    def get_value(self):
+        return float((self.k * (self.x - 1) ** 2).sum() / 2)
+
+    def get_gradient(self):
+        return self.k * (self.x - 1)
+
+    def iterimages(self):
+        return iter([])
+
+    def gradient_norm(self, gradient):
+        return np.linalg.norm(gradient)

@@ -127,10 +127,12 @@ class Checked:
 
     def _images(self) -> list[Any]:
         """Atoms in the target: of a band there are several, of a function none."""
+        images = getattr(self._target, "images", None)  # a band shows only evaluated ones itself
         try:
-            return [image for image in self.inner.iterimages() if hasattr(image, "calc")]
+            images = list(self.inner.iterimages()) if images is None else images
         except Exception:
             return []
+        return [image for image in images if hasattr(image, "calc")]
 
     def _name(self) -> str:
         images = self._images()
