@@ -10,6 +10,8 @@ NAMES = (
     "optimizer_exactness",
     "ase_parity",
     "ase_suite",
+    "ase_optimize_test",
+    "ase_overhead",
     "mmff94_accuracy",
     "mmff94_minimiser",
     "traces",

@@ -245,6 +245,13 @@ def pytest_configure(config: Any) -> None:
     config.pluginmanager.register(Recorder(config.getoption("outcomes"), swap))
 
 
+def find_tests() -> Path:
+    """Return the folder of ASE's tests."""
+    import ase
+
+    return Path(ase.__file__).parent / "test"
+
+
 def outcomes(modules: Sequence[str], swap: str | None) -> dict[str, dict[str, Any]]:
     """Run tests in a new process.
 
