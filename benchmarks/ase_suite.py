@@ -195,11 +195,19 @@ class Recorder:
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self, collector: Any) -> Any:  # noqa: D102
         with self.swap.collecting(str(collector.path)) if self.swap else contextlib.nullcontext():
-            return (yield)
+            report = yield
+        if report.skipped:
+            message = str(report.longrepr[-1])
+            self.tests[_file(collector)] = {
+                "outcome": "skipped",
+                "swapped": False,
+                "message": message,
+            }
+        return report
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: Any) -> Any:  # noqa: D102
-        name = f"{str(item.path).rsplit('ase/test/', maxsplit=1)[-1]}::{item.name}"
+        name = f"{_file(item)}::{item.name}"
         self.test = self.tests[name] = {"outcome": "passed", "swapped": False}
         if self.swap is None:
             return (yield)
@@ -208,12 +216,6 @@ class Recorder:
             result = yield
         self.test["swapped"] = self.swap.n_made > before
         return result
-
-    def pytest_collectreport(self, report: Any) -> None:  # noqa: D102
-        if report.skipped:
-            name = str(report.fspath).rsplit("ase/test/", maxsplit=1)[-1]
-            message = str(report.longrepr[-1])
-            self.tests[name] = {"outcome": "skipped", "swapped": False, "message": message}
 
     def pytest_runtest_logreport(self, report: Any) -> None:  # noqa: D102
         outcome = "xfailed" if hasattr(report, "wasxfail") and report.skipped else report.outcome
@@ -306,6 +308,10 @@ def compare(modules: Sequence[str]) -> dict[str, Any]:
 def main() -> dict[str, Any]:
     """Run all of them."""
     return compare(MODULES)
+
+
+def _file(node: Any) -> str:
+    return node.path.as_posix().rsplit("ase/test/", maxsplit=1)[-1]
 
 
 def _swaps(path: str) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from ase.mep import NEB
 from ase_cases import Springs, gold, hung
 
 from kups_relax import errors
-from kups_relax.ase import LBFGS, CalculatorError, Optimizer
+from kups_relax.ase import LBFGS, Optimizer
+from kups_relax.errors import CalculatorError
 
 
 class Odd(Calculator):

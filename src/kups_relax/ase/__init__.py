@@ -4,14 +4,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kups_relax.ase._checked import CalculatorError as CalculatorError
     from kups_relax.ase._optimizer import LBFGS as LBFGS
     from kups_relax.ase._optimizer import Optimizer as Optimizer
     from kups_relax.ase._optimizer import RestartFileError as RestartFileError
 
 # Loaded when first used: importing this package does not import ASE.
 _HOMES = {
-    "CalculatorError": "_checked",
     "LBFGS": "_optimizer",
     "Optimizer": "_optimizer",
     "RestartFileError": "_optimizer",

@@ -6,11 +6,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from kups_relax.errors import KupsRelaxError
-
-
-class CalculatorError(KupsRelaxError, RuntimeError):
-    """A calculator is missing, or does not give what an optimizer needs."""
+from kups_relax.errors import CalculatorError
 
 
 class Checked:
@@ -36,6 +32,14 @@ class Checked:
     def __ase_optimizable__(self) -> "Checked":
         return self
 
+    @property
+    def calculator(self) -> Any:
+        """The calculator of the target, or of its atoms; None where there is none, or several."""
+        for holder in (self._target, getattr(self.inner, "atoms", None)):
+            if (calculator := getattr(holder, "calc", None)) is not None:
+                return calculator
+        return None
+
     def get_gradient(self) -> np.ndarray:
         """(n,) float64 gradient, finite.
 
@@ -58,7 +62,7 @@ class Checked:
         """
         with self._naming():
             value = self.inner.get_value()
-        if not np.isfinite(value) and getattr(self._target, "calc", None) is not None:
+        if not np.isfinite(value) and self.calculator is not None:
             raise CalculatorError(
                 f"{self._name()}: the energy is {value}. Check that the calculator fits the "
                 "structure, and that no atoms are too close to each other."
@@ -91,7 +95,7 @@ class Checked:
                 f"{n} coordinates. The calculator must give forces of shape (n_atoms, 3)."
             )
         # Forces of shape (3, n_atoms) would pass above, and push the wrong atoms.
-        results = getattr(getattr(self._target, "calc", None), "results", None)
+        results = getattr(self.calculator, "results", None)
         forces = results.get("forces") if isinstance(results, dict) else None
         if forces is not None and np.shape(forces)[1:] != (3,):
             raise CalculatorError(
@@ -116,7 +120,7 @@ class Checked:
 
     def _missing(self, error: NotImplementedError) -> str:
         message = f"{self._name()}: the calculator does not give what is asked of it ({error})."
-        known = getattr(getattr(self._target, "calc", None), "implemented_properties", None)
+        known = getattr(self.calculator, "implemented_properties", None)
         if not known:
             return f"{message} Use one that gives energy and forces, and stress to move a cell."
         missing = [p for p in ("energy", "forces", "stress") if p not in known]
@@ -144,5 +148,5 @@ class Checked:
         calculators = f" with calculator {', '.join(sorted(kinds))}" if kinds else ""
         if len(images) > 1:
             return f"{target} of {len(images)} images of {formula!r}{calculators}"
-        within = "" if target == "Atoms" else f" in {target}"
+        within = "" if getattr(self.inner, "atoms", None) is images[0] else f" in {target}"
         return f"structure {formula!r}{within}{calculators}"

@@ -60,11 +60,11 @@ class OneSystem:
         here, slope = self._padded(x), self._padded(gradient)
         with jax.enable_x64(True):
             if self._leaves is None:
-                self._leaves = jax.device_put(self._init(here), _cpu())
+                self._leaves = self._init(jax.device_put(here, _cpu()))
             there, self._leaves = self._step(self._leaves, here, slope)
         there = np.asarray(there)
         if self.rows:
-            return there[:, : self.n // 3, 0].T.reshape(-1)
+            return np.array(there[:, : self.n // 3, 0].T, order="C").reshape(-1)
         return there[: self.n, 0, 0].copy()
 
     def save(self) -> list[np.ndarray] | None:

@@ -71,8 +71,10 @@ class Optimizer(AseOptimizer):
         >>> from ase.calculators.emt import EMT
         >>> from kups_relax.ase import Optimizer
         >>> atoms = molecule("H2O", calculator=EMT())
-        >>> Optimizer(atoms, "lbfgs", logfile=None).run(fmax=0.01)
-        True
+        >>> run = Optimizer(atoms, "lbfgs", logfile=None)
+        >>> converged = run.run(fmax=0.01)
+        >>> run.nsteps
+        4
     """
 
     def __init__(
@@ -228,7 +230,7 @@ class Optimizer(AseOptimizer):
         n = self.optimizable.ndofs()
         norm = getattr(type(self.optimizable.inner), "gradient_norm", None)
         rows = n % 3 == 0 and norm is Optimizable.gradient_norm
-        capacity = getattr(getattr(self.atoms, "calc", None), "atom_capacity", None)
+        capacity = getattr(self.optimizable.calculator, "atom_capacity", None)
         return OneSystem(self.transform, n, rows=rows, capacity=capacity if rows else None)
 
 
