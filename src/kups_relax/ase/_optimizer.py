@@ -35,7 +35,7 @@ class Optimizer(AseOptimizer):
     For whatever ASE optimizes: Atoms with any calculator and constraints, cell filters, bands,
     and other objects with `__ase_optimizable__`. `run`, `irun`, `attach` and the log are ASE's.
     The calculator is called once a step. A step costs about 0.1 ms besides what ASE does;
-    the first one of a size and an optimizer compiles, in about a second.
+    the first one of a size and an optimizer compiles, in about half a second.
 
     Steps are computed in float64, on the CPU, whatever JAX is set to. With forces that equal those
     of one of our potentials to the bit, a run takes the very steps of `kups_relax.relax` with that
@@ -238,8 +238,8 @@ class LBFGS(Optimizer):
     """L-BFGS, in the place of ASE's: the same arguments, the same defaults, the same steps.
 
     `LBFGS(atoms, optimizer="lbfgs")` is the better one: a scale that adapts and a guard against
-    negative curvature, a memory of 16 steps. It often needs half the steps, and its steps cost
-    less. Everything else is as `Optimizer` says.
+    negative curvature, a memory of 16 steps. It mostly needs fewer steps (`benchmarks/
+    ase_optimize_test.py` counts them). Everything else is as `Optimizer` says.
 
     Args:
         atoms: What to optimize.
