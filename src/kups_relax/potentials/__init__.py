@@ -1,10 +1,14 @@
 """Energy models that run on tiles."""
 
+from kups_relax.potentials._base import EnergyModel as EnergyModel
 from kups_relax.potentials._base import Evaluation as Evaluation
 from kups_relax.potentials._base import Field as Field
 from kups_relax.potentials._base import Potential as Potential
 from kups_relax.potentials._base import Terms as Terms
 from kups_relax.potentials._harmonic import Harmonic as Harmonic
+from kups_relax.potentials._host import Asked as Asked
+from kups_relax.potentials._host import HostPotential as HostPotential
+from kups_relax.potentials._host import Session as Session
 from kups_relax.potentials._lennard_jones import LennardJones as LennardJones
 from kups_relax.potentials._mmff94 import MMFF94 as MMFF94
 from kups_relax.potentials._morse import Morse as Morse
