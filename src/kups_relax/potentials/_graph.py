@@ -1,0 +1,310 @@
+"""Graphs of atoms, as models of machine learning take them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from kups_relax._tree import dataclass, static
+from kups_relax.ops import fold, gather, inverse_list
+
+# The direction of padding edges, in sevenths: along no axis, plane or diagonal.
+_ASIDE = (2.0, 3.0, 6.0)
+
+
+@dataclass
+class Graph:
+    """Show a model one or several structures as nodes and edges.
+
+    An edge brings what a model reads at its sender to its receiver. There are all edges shorter
+    than the cutoff and none that are longer, each in both directions, sorted by receiver, then
+    sender, then shift. Every graph has the same number of nodes, one block after the other, and
+    as many edges as every other.
+
+    The rest is padding. The last node of each graph is always padding, and its padding edges
+    lead from that node to itself: what they carry reaches no atom, even in a model that ignores
+    the masks. Their vectors have half the cutoff's length, so that no derivative is NaN.
+
+    `at_senders`, `at_receivers`, `sum_at_receivers` and `sum_over_graphs` are what a layer that
+    passes messages needs. They add in a fixed order, and neither they nor their derivatives
+    scatter, which on a GPU would be fast and never twice the same.
+
+    Attributes:
+        positions: (n_nodes, 3), Angstrom.
+        numbers: (n_nodes,) int32, atomic numbers; 0 for padding.
+        senders: (n_edges,) int32.
+        receivers: (n_edges,) int32.
+        shifts: (n_edges, 3) int32, in cells: where the sender's image is.
+        cell: (n_graphs, 3, 3), rows are lattice vectors, Angstrom; zeros where there is none.
+        charge: (n_graphs,) int32, total charge in e; 0 where it is not known.
+        graph_of_node: (n_nodes,) int32; n_graphs for padding, which `jax.ops.segment_sum` drops.
+        node_mask: (n_nodes,) bool, which nodes are atoms.
+        edge_mask: (n_edges,) bool, which edges are real.
+        arriving: (n_nodes, width) int32, the edges that each node receives, padded with -1.
+        leaving: (n_nodes, width) int32, the edges that it sends, padded with -1.
+        cutoff: Angstrom.
+        dtype: Of `vectors`. Positions and cell may be more precise, so that their differences
+            are.
+    """
+
+    positions: jax.Array
+    numbers: jax.Array
+    senders: jax.Array
+    receivers: jax.Array
+    shifts: jax.Array
+    cell: jax.Array
+    charge: jax.Array
+    graph_of_node: jax.Array
+    node_mask: jax.Array
+    edge_mask: jax.Array
+    arriving: jax.Array
+    leaving: jax.Array
+    cutoff: float = static()
+    dtype: str = static()
+
+    @classmethod
+    def of(
+        cls, structures: Sequence[Any], cutoff: float, dtype: str = "float32", edges: int = 1
+    ) -> "Graph":
+        """Make one graph of several structures, on the host, e.g. to train a model.
+
+        Args:
+            structures: `kups_relax.Structure` or `ase.Atoms`.
+            cutoff: Angstrom.
+            dtype: Of positions, cell and vectors.
+            edges: Make room for at least so many edges a structure, so that batches of different
+                structures have one shape and a training step compiles once.
+        """
+        parts = [edge_arrays(s.numbers, s.positions, s.cell, s.pbc, cutoff) for s in structures]
+        n_nodes = max(len(s.numbers) for s in structures)
+        width = max(part["arriving"].shape[1] for part in parts)
+        edges = max(edges, *(len(part["senders"]) for part in parts))
+        arrays = {
+            name: np.stack([_padded(part[name], name, n_nodes, edges, width) for part in parts])
+            for name in parts[0]
+        }
+        positions = [_padded(s.positions, "positions", n_nodes, edges, width) for s in structures]
+        return assemble(
+            jnp.asarray(np.stack(positions), dtype),
+            jnp.asarray(np.stack([np.asarray(s.cell) for s in structures]), dtype),
+            {
+                **{name: jnp.asarray(array, jnp.int32) for name, array in arrays.items()},
+                "charge": jnp.zeros(len(structures), jnp.int32),
+                "n_atoms": jnp.asarray([len(s.numbers) for s in structures], jnp.int32),
+                "n_edges": jnp.asarray([len(part["senders"]) for part in parts], jnp.int32),
+            },
+            cutoff=cutoff,
+            dtype=dtype,
+        )
+
+    @property
+    def n_graphs(self) -> int:
+        """Number of graphs."""
+        return self.cell.shape[0]
+
+    def replace(self, **changes: Any) -> "Graph":
+        """Return a copy with other values of some attributes, such as positions."""
+        return dataclasses.replace(self, **changes)
+
+    def vectors(self) -> jax.Array:
+        """(n_edges, 3) from receiver to sender, in `dtype`; the only way a model needs positions.
+
+        Their derivative with respect to the positions adds over each atom's edges in a fixed
+        order, without a scatter.
+        """
+        blocks = self.shifts.reshape(self.n_graphs, -1, 3)
+        offsets = _offsets(blocks.astype(self.cell.dtype), self.cell).reshape(-1, 3)
+        # Rounded alike for an edge and its reverse: one is the negative of the other.
+        vectors = self.at_senders(self.positions) - self.at_receivers(self.positions) + offsets
+        aside = jnp.asarray(_ASIDE, vectors.dtype) * (self.cutoff / 14)
+        return jnp.where(self.edge_mask[:, None], vectors, aside).astype(self.dtype)
+
+    def at_senders(self, x: jax.Array) -> jax.Array:
+        """Read a node's values at the sender of each edge: (n_nodes, ...) to (n_edges, ...)."""
+        return _take(x, self.senders, self.leaving)
+
+    def at_receivers(self, x: jax.Array) -> jax.Array:
+        """Read a node's values at the receiver of each edge: (n_nodes, ...) to (n_edges, ...)."""
+        return _take(x, self.receivers, self.arriving)
+
+    def sum_at_receivers(self, x: jax.Array) -> jax.Array:
+        """Add up what each node receives: (n_edges, ...) to (n_nodes, ...)."""
+        nodes = jax.ShapeDtypeStruct((len(self.numbers), *x.shape[1:]), x.dtype)
+        return jax.linear_transpose(self.at_receivers, nodes)(x)[0]
+
+    def sum_over_graphs(self, x: jax.Array) -> jax.Array:
+        """Add up the atoms of each graph: (n_nodes, ...) to (n_graphs, ...)."""
+        mask = self.node_mask.reshape(-1, *[1] * (x.ndim - 1))
+        x = jnp.where(mask, x, jnp.zeros((), x.dtype))
+        return fold(x.reshape(self.n_graphs, -1, *x.shape[1:]), axis=1)
+
+
+def edge_arrays(
+    numbers: ArrayLike, positions: np.ndarray, cell: Any, pbc: ArrayLike, cutoff: float
+) -> dict[str, np.ndarray]:
+    """Find, on the host, the edges of one structure that are shorter than the cutoff.
+
+    Returns:
+        int32 arrays: "numbers" (n_atoms,), "senders" and "receivers" (n_edges,), "shifts"
+        (n_edges, 3), "reverse" (n_edges,) where each edge's other direction is, and "arriving"
+        (n_atoms, width) the edges of each receiver, padded with -1.
+    """
+    numbers = np.asarray(numbers)
+    receivers, senders, shifts = neighbor_list(positions, np.asarray(cell), pbc, cutoff)
+    # One number for each edge, in the order of the list.
+    reach = 2 * int(np.abs(shifts).max(initial=0)) + 1
+    weights = np.array([reach**2, reach, 1])
+    forward = (receivers * len(numbers) + senders) * reach**3 + shifts @ weights
+    backward = (senders * len(numbers) + receivers) * reach**3 - shifts @ weights
+    # Rounding may have found an edge at the very cutoff, and not its reverse.
+    both = np.isin(backward, forward)
+    forward, backward = forward[both], backward[both]
+    return {
+        "numbers": numbers.astype(np.int32),
+        "senders": senders[both].astype(np.int32),
+        "receivers": receivers[both].astype(np.int32),
+        "shifts": shifts[both].astype(np.int32),
+        "reverse": np.searchsorted(forward, backward).astype(np.int32),
+        "arriving": inverse_list(receivers[both], len(numbers)),
+    }
+
+
+def assemble(
+    positions: jax.Array,
+    cell: jax.Array,
+    arrays: Mapping[str, jax.Array],
+    *,
+    cutoff: float,
+    dtype: str,
+) -> Graph:
+    """Make a graph of the edges that are within the cutoff, on the device.
+
+    The lists may hold longer edges. Those are taken out and the others move up, so that the
+    graph is the same whatever else was listed.
+
+    Args:
+        positions: (n_graphs, A, 3), zeros for padding.
+        cell: (n_graphs, 3, 3).
+        arrays: Those of `edge_arrays` with leading axis n_graphs, padded to A, E and W; and
+            "charge", "n_atoms" and "n_edges" (n_graphs,).
+        cutoff: Angstrom.
+        dtype: Of the graph's vectors.
+    """
+    n_graphs, n_atoms, _ = positions.shape
+    n_nodes, n_edges, width = n_atoms + 1, arrays["senders"].shape[1], arrays["arriving"].shape[2]
+    graph = jnp.arange(n_graphs, dtype=jnp.int32)[:, None]
+    atom = jnp.arange(n_nodes, dtype=jnp.int32) < arrays["n_atoms"][:, None]
+
+    def rows(x: jax.Array, index: jax.Array) -> jax.Array:
+        """Rows of each graph's block: x (n_graphs, n, ...), index (n_graphs, m)."""
+        flat = x.reshape(-1, *x.shape[2:])
+        index = index.reshape(n_graphs, -1) + graph * x.shape[1]
+        return flat.at[index].get(mode="promise_in_bounds")
+
+    # Which edges count; an edge and its reverse do so together.
+    x, box = jax.lax.stop_gradient((positions, cell))
+    along = rows(x, arrays["senders"]) - rows(x, arrays["receivers"])
+    along = along + _offsets(arrays["shifts"].astype(x.dtype), box)
+    slot = jnp.arange(n_edges, dtype=jnp.int32)
+    within = slot < arrays["n_edges"][:, None]
+    within &= fold(along * along, axis=2) < cutoff**2
+    within &= rows(within, arrays["reverse"])
+
+    # Where each goes, and which comes where.
+    rank = jnp.cumsum(within, axis=1, dtype=jnp.int32) - 1
+    target = jnp.where(within, rank + graph * n_edges, n_graphs * n_edges)
+    order = jnp.zeros(n_graphs * n_edges, jnp.int32)
+    order = order.at[target].set(
+        jnp.broadcast_to(slot, target.shape), mode="drop", unique_indices=True
+    )
+    order = order.reshape(n_graphs, n_edges)
+    real = slot < jnp.sum(within, axis=1, dtype=jnp.int32)[:, None]
+
+    def ends(index: jax.Array) -> jax.Array:
+        return (jnp.where(real, rows(index, order), n_atoms) + graph * n_nodes).reshape(-1)
+
+    # A receiver's edges stand together.
+    listed = arrays["arriving"].reshape(n_graphs, -1)
+    counted = (listed >= 0) & rows(within, jnp.maximum(listed, 0)) if n_edges else listed < -1
+    counts = jnp.sum(counted.reshape(n_graphs, n_atoms, width), axis=2, dtype=jnp.int32)
+    counts = jnp.pad(counts, ((0, 0), (0, 1)))
+    starts = jnp.cumsum(counts, axis=1) - counts
+    place = jnp.arange(width, dtype=jnp.int32)
+    arriving = jnp.where(place < counts[:, :, None], starts[:, :, None] + place, -1)
+    leaving = arriving
+    if n_edges:
+        reverse = rows(rank, rows(arrays["reverse"], order))
+        leaving = rows(reverse, jnp.maximum(arriving, 0)).reshape(arriving.shape)
+    block = graph[:, :, None] * n_edges
+    listing = arriving >= 0
+    return Graph(
+        positions=_with_padding(positions),
+        numbers=jnp.where(atom, jnp.pad(arrays["numbers"], ((0, 0), (0, 1))), 0).reshape(-1),
+        senders=ends(arrays["senders"]),
+        receivers=ends(arrays["receivers"]),
+        shifts=jnp.where(real[:, :, None], rows(arrays["shifts"], order), 0).reshape(-1, 3),
+        cell=cell,
+        charge=arrays["charge"],
+        graph_of_node=jnp.where(atom, graph, n_graphs).reshape(-1),
+        node_mask=atom.reshape(-1),
+        edge_mask=real.reshape(-1),
+        arriving=jnp.where(listing, arriving + block, -1).reshape(-1, width),
+        leaving=jnp.where(listing, leaving + block, -1).reshape(-1, width),
+        cutoff=cutoff,
+        dtype=dtype,
+    )
+
+
+def _with_padding(positions: jax.Array) -> jax.Array:
+    """(n_graphs, A, 3) to (n_graphs * (A + 1), 3)."""
+    return jnp.pad(positions, ((0, 0), (0, 1), (0, 0))).reshape(-1, 3)
+
+
+def _take(x: jax.Array, index: jax.Array, inverse: jax.Array) -> jax.Array:
+    """`ops.gather` of whole rows: the components of a row take the place of its lanes."""
+    flat = x.reshape(len(x), -1)
+    n = flat.shape[1]
+    index = jnp.broadcast_to(index[:, None], (len(index), n))
+    inverse = jnp.broadcast_to(inverse[:, :, None], (*inverse.shape, n))
+    return gather(flat, index, inverse).reshape(len(index), *x.shape[1:])
+
+
+def _offsets(shifts: jax.Array, cell: jax.Array) -> jax.Array:
+    """Where images are: (n_graphs, n_edges, 3), (n_graphs, 3, 3) to (n_graphs, n_edges, 3)."""
+
+    def forward(shifts: jax.Array, cell: jax.Array) -> jax.Array:
+        return fold(shifts[..., None] * cell[:, None], axis=2)
+
+    def transpose(shifts: jax.Array, out: jax.Array) -> jax.Array:
+        return fold(shifts[..., None] * out[:, :, None], axis=1)
+
+    return jax.custom_derivatives.linear_call(forward, transpose, shifts, cell)
+
+
+def _padded(array: np.ndarray, name: str, n_atoms: int, n_edges: int, width: int) -> np.ndarray:
+    rows = n_atoms if name in ("numbers", "positions", "arriving") else n_edges
+    shape = (rows, width) if name == "arriving" else (rows, *array.shape[1:])
+    out = np.full(shape, -1 if name == "arriving" else 0, array.dtype)
+    out[tuple(slice(n) for n in array.shape)] = array
+    return out
+
+
+def neighbor_list(
+    positions: np.ndarray, cell: np.ndarray, pbc: Any, cutoff: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stand in for `kups_relax.neighbors.neighbor_list`."""
+    from ase.neighborlist import primitive_neighbor_list
+
+    if len(positions) == 0:
+        return np.zeros(0, int), np.zeros(0, int), np.zeros((0, 3), int)
+    from ase.geometry import complete_cell
+
+    i, j, shift = primitive_neighbor_list(
+        "ijS", np.broadcast_to(pbc, 3), complete_cell(cell), positions, cutoff, self_interaction=False
+    )
+    order = np.lexsort((*shift.T[::-1], j, i))
+    return i[order], j[order], shift[order]
