@@ -2,15 +2,17 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
 from kups_relax._tree import dataclass, static
-from kups_relax.ops import fold, gather, inverse_list
+from kups_relax.ops import fold, inverse_list
 
 # The direction of padding edges, in sevenths: along no axis, plane or diagonal.
 _ASIDE = (2.0, 3.0, 6.0)
@@ -110,6 +112,10 @@ class Graph:
         """Return a copy with other values of some attributes, such as positions."""
         return dataclasses.replace(self, **changes)
 
+    def at(self, positions: jax.Array, cell: jax.Array) -> "Graph":
+        """Move the atoms to (n_graphs, A, 3), in cells (n_graphs, 3, 3); the edges stay."""
+        return self.replace(positions=_with_padding(positions), cell=cell)
+
     def vectors(self) -> jax.Array:
         """(n_edges, 3) from receiver to sender, in `dtype`; the only way a model needs positions.
 
@@ -133,8 +139,7 @@ class Graph:
 
     def sum_at_receivers(self, x: jax.Array) -> jax.Array:
         """Add up what each node receives: (n_edges, ...) to (n_nodes, ...)."""
-        nodes = jax.ShapeDtypeStruct((len(self.numbers), *x.shape[1:]), x.dtype)
-        return jax.linear_transpose(self.at_receivers, nodes)(x)[0]
+        return _collect(x, self.receivers, self.arriving)
 
     def sum_over_graphs(self, x: jax.Array) -> jax.Array:
         """Add up the atoms of each graph: (n_nodes, ...) to (n_graphs, ...)."""
@@ -206,7 +211,7 @@ def assemble(
         return flat.at[index].get(mode="promise_in_bounds")
 
     # Which edges count; an edge and its reverse do so together.
-    x, box = jax.lax.stop_gradient((positions, cell))
+    x, box = lax.stop_gradient((positions, cell))
     along = rows(x, arrays["senders"]) - rows(x, arrays["receivers"])
     along = along + _offsets(arrays["shifts"].astype(x.dtype), box)
     slot = jnp.arange(n_edges, dtype=jnp.int32)
@@ -265,12 +270,35 @@ def _with_padding(positions: jax.Array) -> jax.Array:
 
 
 def _take(x: jax.Array, index: jax.Array, inverse: jax.Array) -> jax.Array:
-    """`ops.gather` of whole rows: the components of a row take the place of its lanes."""
-    flat = x.reshape(len(x), -1)
-    n = flat.shape[1]
-    index = jnp.broadcast_to(index[:, None], (len(index), n))
-    inverse = jnp.broadcast_to(inverse[:, :, None], (*inverse.shape, n))
-    return gather(flat, index, inverse).reshape(len(index), *x.shape[1:])
+    """Take rows by index: (n_rows, ...) to (n_slots, ...). The transpose of `_collect`."""
+    linear_call = jax.custom_derivatives.linear_call
+    return linear_call(_rows, partial(_sums, len(x)), (index, inverse), x)
+
+
+def _collect(x: jax.Array, index: jax.Array, inverse: jax.Array) -> jax.Array:
+    """Add up the slots that belong to each row: (n_slots, ...) to (n_rows, ...)."""
+    linear_call = jax.custom_derivatives.linear_call
+    return linear_call(partial(_sums, len(inverse)), _rows, (index, inverse), x)
+
+
+def _rows(residuals: tuple[jax.Array, jax.Array], x: jax.Array) -> jax.Array:
+    return x.at[residuals[0]].get(mode="promise_in_bounds")
+
+
+def _sums(n_rows: int, residuals: tuple[jax.Array, jax.Array], x: jax.Array) -> jax.Array:
+    def one_by_one(x: jax.Array, index: jax.Array, inverse: jax.Array) -> jax.Array:
+        del inverse
+        return jnp.zeros((n_rows, *x.shape[1:]), x.dtype).at[index].add(x, mode="promise_in_bounds")
+
+    def by_list(x: jax.Array, index: jax.Array, inverse: jax.Array) -> jax.Array:
+        if len(index) == 0:
+            return jnp.zeros((n_rows, *x.shape[1:]), x.dtype)
+        taken = x.at[jnp.maximum(inverse, 0)].get(mode="promise_in_bounds")
+        listed = (inverse >= 0).reshape(*inverse.shape, *[1] * (x.ndim - 1))
+        return fold(jnp.where(listed, taken, jnp.zeros((), x.dtype)), axis=1)
+
+    # A CPU scatters in the order of the slots, and three times as fast.
+    return lax.platform_dependent(x, *residuals, cpu=one_by_one, default=by_list)
 
 
 def _offsets(shifts: jax.Array, cell: jax.Array) -> jax.Array:
