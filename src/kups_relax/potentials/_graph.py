@@ -69,39 +69,59 @@ class Graph:
     dtype: str = static()
 
     @classmethod
-    def of(
-        cls, structures: Sequence[Any], cutoff: float, dtype: str = "float32", edges: int = 1
-    ) -> "Graph":
-        """Make one graph of several structures, on the host, e.g. to train a model.
+    def of(cls, structures: Sequence[Any], cutoff: float, dtype: str = "float32") -> "Graph":
+        """Make one graph of several structures, on the host.
 
         Args:
             structures: `kups_relax.Structure` or `ase.Atoms`.
             cutoff: Angstrom.
             dtype: Of positions, cell and vectors.
-            edges: Make room for at least so many edges a structure, so that batches of different
-                structures have one shape and a training step compiles once.
+        """
+        return cls.batches(structures, cutoff, len(structures), dtype)[0]
+
+    @classmethod
+    def batches(
+        cls, structures: Sequence[Any], cutoff: float, size: int, dtype: str = "float32"
+    ) -> list["Graph"]:
+        """Make graphs of one shape, to train a model with a step that compiles once.
+
+        Args:
+            structures: `kups_relax.Structure` or `ase.Atoms`.
+            cutoff: Angstrom.
+            size: Structures in a graph. The last graph is filled up with graphs without atoms.
+            dtype: Of positions, cell and vectors.
         """
         parts = [edge_arrays(s.numbers, s.positions, s.cell, s.pbc, cutoff) for s in structures]
-        n_nodes = max(len(s.numbers) for s in structures)
-        width = max(part["arriving"].shape[1] for part in parts)
-        edges = max(edges, *(len(part["senders"]) for part in parts))
-        arrays = {
-            name: np.stack([_padded(part[name], name, n_nodes, edges, width) for part in parts])
-            for name in parts[0]
+        lengths = {
+            "atoms": max(len(part["numbers"]) for part in parts),
+            "edges": max(len(part["senders"]) for part in parts),
+            "neighbors": max(part["arriving"].shape[1] for part in parts),
         }
-        positions = [_padded(s.positions, "positions", n_nodes, edges, width) for s in structures]
-        return assemble(
-            jnp.asarray(np.stack(positions), dtype),
-            jnp.asarray(np.stack([np.asarray(s.cell) for s in structures]), dtype),
-            {
-                **{name: jnp.asarray(array, jnp.int32) for name, array in arrays.items()},
-                "charge": jnp.zeros(len(structures), jnp.int32),
-                "n_atoms": jnp.asarray([len(s.numbers) for s in structures], jnp.int32),
-                "n_edges": jnp.asarray([len(part["senders"]) for part in parts], jnp.int32),
-            },
-            cutoff=cutoff,
-            dtype=dtype,
-        )
+        n = -(-len(parts) // size) * size
+        positions = np.zeros((n, lengths["atoms"], 3))
+        cell = np.zeros((n, 3, 3))
+        arrays: dict[str, np.ndarray] = {}
+        for name, (axes, fill) in EDGE_ARRAYS.items():
+            shape = [axis if isinstance(axis, int) else lengths[axis] for axis in axes]
+            arrays[name] = np.full((n, *shape), fill, np.int32)
+        for name in ("charge", "n_atoms", "n_edges"):
+            arrays[name] = np.zeros(n, np.int32)
+        for k, (structure, part) in enumerate(zip(structures, parts, strict=True)):
+            positions[k, : len(part["numbers"])] = structure.positions
+            cell[k] = np.asarray(structure.cell)
+            for name, array in part.items():
+                arrays[name][(k, *map(slice, array.shape))] = array
+            arrays["n_atoms"][k], arrays["n_edges"][k] = len(part["numbers"]), len(part["senders"])
+        return [
+            assemble(
+                jnp.asarray(positions[k : k + size], dtype),
+                jnp.asarray(cell[k : k + size], dtype),
+                {name: jnp.asarray(array[k : k + size]) for name, array in arrays.items()},
+                cutoff=cutoff,
+                dtype=dtype,
+            )
+            for k in range(0, n, size)
+        ]
 
     @property
     def n_graphs(self) -> int:
@@ -122,12 +142,13 @@ class Graph:
         Their derivative with respect to the positions adds over each atom's edges in a fixed
         order, without a scatter.
         """
-        blocks = self.shifts.reshape(self.n_graphs, -1, 3)
-        offsets = _offsets(blocks.astype(self.cell.dtype), self.cell).reshape(-1, 3)
-        # Rounded alike for an edge and its reverse: one is the negative of the other.
-        vectors = self.at_senders(self.positions) - self.at_receivers(self.positions) + offsets
-        aside = jnp.asarray(_ASIDE, vectors.dtype) * (self.cutoff / 14)
-        return jnp.where(self.edge_mask[:, None], vectors, aside).astype(self.dtype)
+        # The model may trace without 64 bits, for its own sake.
+        with jax.enable_x64(self.positions.dtype == jnp.float64):
+            shifts = self.shifts.reshape(self.n_graphs, -1, 3).astype(self.cell.dtype)
+            along = self.at_senders(self.positions) - self.at_receivers(self.positions)
+            along = along + _offsets(shifts, self.cell).reshape(-1, 3)
+            aside = jnp.asarray(_ASIDE, along.dtype) * (self.cutoff / 14)
+            return jnp.where(self.edge_mask[:, None], along, aside).astype(self.dtype)
 
     def at_senders(self, x: jax.Array) -> jax.Array:
         """Read a node's values at the sender of each edge: (n_nodes, ...) to (n_edges, ...)."""
@@ -146,6 +167,17 @@ class Graph:
         mask = self.node_mask.reshape(-1, *[1] * (x.ndim - 1))
         x = jnp.where(mask, x, jnp.zeros((), x.dtype))
         return fold(x.reshape(self.n_graphs, -1, *x.shape[1:]), axis=1)
+
+
+# What `edge_arrays` makes: axes, and the value of padding.
+EDGE_ARRAYS: dict[str, tuple[tuple[str | int, ...], int]] = {
+    "numbers": (("atoms",), 0),
+    "senders": (("edges",), 0),
+    "receivers": (("edges",), 0),
+    "shifts": (("edges", 3), 0),
+    "reverse": (("edges",), 0),
+    "arriving": (("atoms", "neighbors"), -1),
+}
 
 
 def edge_arrays(
@@ -311,14 +343,6 @@ def _offsets(shifts: jax.Array, cell: jax.Array) -> jax.Array:
         return fold(shifts[..., None] * out[:, :, None], axis=1)
 
     return jax.custom_derivatives.linear_call(forward, transpose, shifts, cell)
-
-
-def _padded(array: np.ndarray, name: str, n_atoms: int, n_edges: int, width: int) -> np.ndarray:
-    rows = n_atoms if name in ("numbers", "positions", "arriving") else n_edges
-    shape = (rows, width) if name == "arriving" else (rows, *array.shape[1:])
-    out = np.full(shape, -1 if name == "arriving" else 0, array.dtype)
-    out[tuple(slice(n) for n in array.shape)] = array
-    return out
 
 
 def neighbor_list(

@@ -13,7 +13,7 @@ from kups_relax.data._symbols import SYMBOLS
 from kups_relax.errors import OptionError, PotentialError
 from kups_relax.ops import apart, fold
 from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
-from kups_relax.potentials._graph import Graph, assemble, edge_arrays
+from kups_relax.potentials._graph import EDGE_ARRAYS, Graph, assemble, edge_arrays
 
 Model = Callable[[Any, Graph], jax.Array]
 
@@ -41,9 +41,9 @@ class GraphModel(Potential):
         skin: Angstrom. Longer edges, up to cutoff + skin, are listed, and lists hold until an
             atom has moved skin/2. Every evaluation pays for the edges in the skin, most
             relaxations make no second list with the one that is set.
-        dtype: What the model computes in, "float32" or "float64"; None: what the run computes
-            in. Floating parameters are converted. Vectors are differences of positions in the
-            run's precision, and energies of nodes are added in it.
+        dtype: What the model computes in: None, what the run computes in; or "float32" in a
+            run of either kind. Floating parameters are converted. Vectors are differences of
+            positions in the run's precision, and energies of nodes are added in it.
         elements: Chemical symbols that the model knows; None: any.
         batching: "one-by-one" evaluates the structures of a tile one after the other, by one
             program: what a structure gets cannot depend on the others, whatever the function
@@ -71,7 +71,7 @@ class GraphModel(Potential):
     cutoff: float
     _: dataclasses.KW_ONLY
     skin: float = 0.5  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
-    dtype: Literal["float32", "float64"] | None = None
+    dtype: Literal["float32"] | None = None
     elements: tuple[str, ...] | None = None
     batching: Literal["one-by-one", "together"] = "one-by-one"
     name: str = "graph-model"  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -83,8 +83,10 @@ class GraphModel(Potential):
             raise OptionError(f"cutoff is {self.cutoff}; it must be positive and finite.")
         if not 0 <= self.skin < np.inf:
             raise OptionError(f"skin is {self.skin}; it must not be negative.")
-        if self.dtype not in (None, "float32", "float64"):
-            raise OptionError(f"dtype is {self.dtype!r}; it is 'float32', 'float64' or None.")
+        if self.dtype not in (None, "float32"):
+            raise OptionError(
+                f"dtype is {self.dtype!r}; it is 'float32', or None for the run's dtype."
+            )
         if self.batching not in _BATCHING:
             raise OptionError(f"batching is {self.batching!r}; it is one of {_BATCHING}.")
         if self.elements is not None:
@@ -129,15 +131,8 @@ class GraphModel(Potential):
 
     def fields(self) -> Mapping[str, Field]:
         """See `Potential.fields`."""
-        return {
-            "numbers": Field(("atoms",), "int"),
-            "senders": Field(("edges",), "int"),
-            "receivers": Field(("edges",), "int"),
-            "shifts": Field(("edges", 3), "int"),
-            "reverse": Field(("edges",), "int"),
-            "arriving": Field(("atoms", "neighbors"), "int", -1),
-            "charge": Field((), "int"),
-        }
+        fields = {name: Field(axes, "int", fill) for name, (axes, fill) in EDGE_ARRAYS.items()}
+        return {**fields, "charge": Field((), "int")}
 
     def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
         """List the edges up to cutoff + skin. See `Potential.prepare`.
@@ -196,7 +191,9 @@ class GraphModel(Potential):
         graph = assemble(x, cell, arrays, cutoff=self.cutoff, dtype=dtype)
 
         def energy_of(x: jax.Array, cell: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-            out = self.function(parameters, graph.at(x, cell))
+            # Where the model computes in 32 bits, its constants are of 32 bits too.
+            with jax.enable_x64(dtype == "float64"):
+                out = self.function(parameters, graph.at(x, cell))
             _check_output(self.name, out, graph)
             out = out.astype(x.dtype)
             if out.shape == (graph.n_graphs,):
