@@ -224,9 +224,7 @@ def _check_output(name: str, out: Any, graph: Graph) -> None:
         )
 
 
-def _stress(
-    x: jax.Array, slope: jax.Array, cell: jax.Array, cell_slope: jax.Array
-) -> jax.Array:
+def _stress(x: jax.Array, slope: jax.Array, cell: jax.Array, cell_slope: jax.Array) -> jax.Array:
     """(n_graphs, 3, 3) derivative by a symmetric strain over the volume; zero where it is zero.
 
     A strain moves atoms and lattice vectors alike, so its derivative follows from theirs.

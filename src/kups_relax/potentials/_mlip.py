@@ -12,7 +12,7 @@ from kups_relax.potentials._graph import Graph
 from kups_relax.potentials._graph_model import GraphModel
 
 
-def Mlip(  # noqa: N802
+def Mlip(
     force_field: Any,
     *,
     skin: float = 0.5,

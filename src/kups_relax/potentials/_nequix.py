@@ -14,7 +14,7 @@ from kups_relax.potentials._graph import Graph
 from kups_relax.potentials._graph_model import GraphModel
 
 
-def Nequix(  # noqa: N802
+def Nequix(
     model: Any,
     config: Mapping[str, Any] | None = None,
     *,
