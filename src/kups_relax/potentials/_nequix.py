@@ -43,6 +43,8 @@ def Nequix(
     References:
         T. Koker, M. Kotak, T. Smidt, doi:10.48550/arXiv.2508.16067.
     """
+    # Importing nequix sets this for the whole process; its models get it below.
+    precision = jax.config.jax_default_matmul_precision
     try:
         import equinox
         import nequix.model
@@ -51,6 +53,8 @@ def Nequix(
             f"Nequix needs the package nequix ({error}). Install it: pip install "
             "'kups-relax[nequix]'."
         ) from error
+    finally:
+        jax.config.update("jax_default_matmul_precision", precision)
 
     if isinstance(model, str | os.PathLike):
         with jax.enable_x64(False):
@@ -70,7 +74,9 @@ def Nequix(
     def energies(params: Any, graph: Graph) -> jax.Array:
         network = equinox.combine(params, static)
         kinds = jnp.asarray(species)[graph.numbers]
-        return network.node_energies(graph.vectors(), kinds, graph.senders, graph.receivers)[:, 0]
+        with jax.default_matmul_precision("highest"):
+            energies = network.node_energies(graph.vectors(), kinds, graph.senders, graph.receivers)
+        return energies[:, 0]
 
     return GraphModel(
         energies,
