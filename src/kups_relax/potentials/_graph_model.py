@@ -101,7 +101,7 @@ class GraphModel(Potential):
         return (id(self.function), id(self.params), *options)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, GraphModel) and self._identity() == other._identity()
+        return type(other) is type(self) and self._identity() == other._identity()
 
     def __hash__(self) -> int:
         return hash(self._identity())
@@ -132,7 +132,7 @@ class GraphModel(Potential):
     def fields(self) -> Mapping[str, Field]:
         """See `Potential.fields`."""
         fields = {name: Field(axes, "int", fill) for name, (axes, fill) in EDGE_ARRAYS.items()}
-        return {**fields, "charge": Field((), "int")}
+        return {**fields, "charge": Field((), "int"), "n_edges": Field((), "int")}
 
     def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
         """List the edges up to cutoff + skin. See `Potential.prepare`.
@@ -154,7 +154,11 @@ class GraphModel(Potential):
             structure.pbc,
             self.cutoff + self.skin,
         )
-        return {**arrays, "charge": np.asarray(structure.charge or 0, np.int32)}
+        n_edges = len(arrays["senders"])
+        rooms = {"edges": _room(n_edges, 128, 512), "neighbors": _room(arrays["arriving"].shape[1])}
+        padded = {name: _with_room(array, name, rooms) for name, array in arrays.items()}
+        scalars = {"charge": structure.charge or 0, "n_edges": n_edges}
+        return {**padded, **{name: np.asarray(x, np.int32) for name, x in scalars.items()}}
 
     def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
         """Compute energies (eV), forces (eV/Angstrom) and stress. See `Potential.evaluate`."""
@@ -163,7 +167,6 @@ class GraphModel(Potential):
             "cell": jnp.moveaxis(cell, 2, 0),
             **{name: jnp.moveaxis(array, -1, 0) for name, array in terms.arrays.items()},
             "n_atoms": terms.counts["atoms"],
-            "n_edges": terms.counts["edges"],
         }
         dtype = self.dtype or positions.dtype.name
         parameters = jax.tree.map(
@@ -211,6 +214,23 @@ class GraphModel(Potential):
             stress=jnp.moveaxis(_stress(x, slope, cell, cell_slope), 0, -1),
             energies=None if of_atoms is None else of_atoms.T,
         )
+
+
+def _room(length: int, least: int = 32, doubled: int = 1 << 30) -> int:
+    """Round up to least * 2^k, and beyond `doubled` to steps of a half too.
+
+    Every length has a program of its own, so there should be few.
+    """
+    room = least
+    while room < length:
+        room *= 2
+    return room * 3 // 4 if room > doubled and room * 3 // 4 >= length else room
+
+
+def _with_room(array: np.ndarray, name: str, rooms: Mapping[str, int]) -> np.ndarray:
+    axes, fill = EDGE_ARRAYS[name]
+    pads = [(0, rooms.get(str(axis), n) - n) for axis, n in zip(axes, array.shape, strict=True)]
+    return np.pad(array, pads, constant_values=fill)
 
 
 def _check_output(name: str, out: Any, graph: Graph) -> None:
