@@ -24,7 +24,7 @@ def cases() -> dict[str, ase.Atoms]:
     slab.rattle(0.1, seed=2)
     apart = ase.Atoms("N2O2", [[0, 0, 0], [1.1, 0, 0], [20, 0, 0], [20, 1.2, 0.1]])
     return {
-        "molecule": molecule("CH3CH2OH"),
+        "molecule": molecule("CH3OH"),
         "one atom": ase.Atoms("H", [[1.0, 2.0, 3.0]]),
         "two molecules": apart,
         "primitive": bulk("Cu", a=3.6),

@@ -17,6 +17,16 @@ from kups_relax.ops import fold, inverse_list
 # The direction of padding edges, in sevenths: along no axis, plane or diagonal.
 _ASIDE = (2.0, 3.0, 6.0)
 
+# What `edge_arrays` makes: axes, and the value of padding.
+EDGE_ARRAYS: dict[str, tuple[tuple[str | int, ...], int]] = {
+    "numbers": (("atoms",), 0),
+    "senders": (("edges",), 0),
+    "receivers": (("edges",), 0),
+    "shifts": (("edges", 3), 0),
+    "reverse": (("edges",), 0),
+    "arriving": (("atoms", "neighbors"), -1),
+}
+
 
 @dataclass
 class Graph:
@@ -32,8 +42,9 @@ class Graph:
     the masks. Their vectors have half the cutoff's length, so that no derivative is NaN.
 
     `at_senders`, `at_receivers`, `sum_at_receivers` and `sum_over_graphs` are what a layer that
-    passes messages needs. They add in a fixed order, and neither they nor their derivatives
-    scatter, which on a GPU would be fast and never twice the same.
+    passes messages needs. They and their derivatives, of any order, add in a fixed order: on a
+    CPU edge after edge, which is what `jax.ops.segment_sum` does there; on a GPU, where that
+    would be an unordered scatter, through lists of each node's edges.
 
     Attributes:
         positions: (n_nodes, 3), Angstrom.
@@ -94,7 +105,7 @@ class Graph:
         parts = [edge_arrays(s.numbers, s.positions, s.cell, s.pbc, cutoff) for s in structures]
         lengths = {
             "atoms": max(len(part["numbers"]) for part in parts),
-            "edges": max(len(part["senders"]) for part in parts),
+            "edges": max(1, *(len(part["senders"]) for part in parts)),
             "neighbors": max(part["arriving"].shape[1] for part in parts),
         }
         n = -(-len(parts) // size) * size
@@ -140,7 +151,7 @@ class Graph:
         """(n_edges, 3) from receiver to sender, in `dtype`; the only way a model needs positions.
 
         Their derivative with respect to the positions adds over each atom's edges in a fixed
-        order, without a scatter.
+        order, as the graph's other sums do.
         """
         # The model may trace without 64 bits, for its own sake.
         with jax.enable_x64(self.positions.dtype == jnp.float64):
@@ -167,17 +178,6 @@ class Graph:
         mask = self.node_mask.reshape(-1, *[1] * (x.ndim - 1))
         x = jnp.where(mask, x, jnp.zeros((), x.dtype))
         return fold(x.reshape(self.n_graphs, -1, *x.shape[1:]), axis=1)
-
-
-# What `edge_arrays` makes: axes, and the value of padding.
-EDGE_ARRAYS: dict[str, tuple[tuple[str | int, ...], int]] = {
-    "numbers": (("atoms",), 0),
-    "senders": (("edges",), 0),
-    "receivers": (("edges",), 0),
-    "shifts": (("edges", 3), 0),
-    "reverse": (("edges",), 0),
-    "arriving": (("atoms", "neighbors"), -1),
-}
 
 
 def edge_arrays(
@@ -227,7 +227,7 @@ def assemble(
     Args:
         positions: (n_graphs, A, 3), zeros for padding.
         cell: (n_graphs, 3, 3).
-        arrays: Those of `edge_arrays` with leading axis n_graphs, padded to A, E and W; and
+        arrays: Those of `edge_arrays` with leading axis n_graphs, padded to A, E > 0 and W; and
             "charge", "n_atoms" and "n_edges" (n_graphs,).
         cutoff: Angstrom.
         dtype: Of the graph's vectors.
@@ -256,9 +256,7 @@ def assemble(
     rank = jnp.cumsum(within, axis=1, dtype=jnp.int32) - 1
     target = jnp.where(within, rank + graph * n_edges, n_graphs * n_edges)
     order = jnp.zeros(n_graphs * n_edges, jnp.int32)
-    order = order.at[target].set(
-        jnp.broadcast_to(slot, target.shape), mode="drop", unique_indices=True
-    )
+    order = order.at[target].set(jnp.broadcast_to(slot, target.shape), mode="drop")
     order = order.reshape(n_graphs, n_edges)
     real = slot < jnp.sum(within, axis=1, dtype=jnp.int32)[:, None]
 
@@ -267,16 +265,14 @@ def assemble(
 
     # A receiver's edges stand together.
     listed = arrays["arriving"].reshape(n_graphs, -1)
-    counted = (listed >= 0) & rows(within, jnp.maximum(listed, 0)) if n_edges else listed < -1
+    counted = (listed >= 0) & rows(within, jnp.maximum(listed, 0))
     counts = jnp.sum(counted.reshape(n_graphs, n_atoms, width), axis=2, dtype=jnp.int32)
     counts = jnp.pad(counts, ((0, 0), (0, 1)))
     starts = jnp.cumsum(counts, axis=1) - counts
     place = jnp.arange(width, dtype=jnp.int32)
     arriving = jnp.where(place < counts[:, :, None], starts[:, :, None] + place, -1)
-    leaving = arriving
-    if n_edges:
-        reverse = rows(rank, rows(arrays["reverse"], order))
-        leaving = rows(reverse, jnp.maximum(arriving, 0)).reshape(arriving.shape)
+    reverse = rows(rank, rows(arrays["reverse"], order))
+    leaving = rows(reverse, jnp.maximum(arriving, 0)).reshape(arriving.shape)
     block = graph[:, :, None] * n_edges
     listing = arriving >= 0
     return Graph(
@@ -336,8 +332,7 @@ def sums_in_order(n_rows: int, x: jax.Array, index: jax.Array, inverse: jax.Arra
 
 def sums_by_list(n_rows: int, x: jax.Array, index: jax.Array, inverse: jax.Array) -> jax.Array:
     """Add up the slots of each row, by its list of them: what is in no list is left out."""
-    if len(index) == 0:
-        return jnp.zeros((n_rows, *x.shape[1:]), x.dtype)
+    del n_rows, index
     taken = x.at[jnp.maximum(inverse, 0)].get(mode="promise_in_bounds")
     listed = (inverse >= 0).reshape(*inverse.shape, *[1] * (x.ndim - 1))
     return fold(jnp.where(listed, taken, jnp.zeros((), x.dtype)), axis=1)
