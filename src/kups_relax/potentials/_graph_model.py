@@ -207,10 +207,11 @@ class GraphModel(Potential):
         energy, pull, of_atoms = jax.vjp(energy_of, x, cell, has_aux=True)
         slope, cell_slope = pull(jnp.ones_like(energy))
         atom = graph.node_mask.reshape(graph.n_graphs, -1, 1)[:, :-1]
-        slope = jnp.where(atom, slope, jnp.zeros((), slope.dtype))
+        zero = jnp.zeros((), slope.dtype)
+        slope = jnp.where(atom, slope, zero)
         return Evaluation(
             energy=energy,
-            forces=jnp.moveaxis(-slope, (2, 1), (0, 1)),
+            forces=jnp.moveaxis(jnp.where(atom, -slope, zero), (2, 1), (0, 1)),
             stress=jnp.moveaxis(_stress(x, slope, cell, cell_slope), 0, -1),
             energies=None if of_atoms is None else of_atoms.T,
         )
