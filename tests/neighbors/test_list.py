@@ -1,0 +1,198 @@
+"""`neighbor_list`: ASE's pairs, in one order, whatever the cell."""
+
+import numpy as np
+import pytest
+from ase.build import bulk, fcc111, molecule
+from ase.neighborlist import primitive_neighbor_list
+from neighbor_cases import brute_force, hard_case, in_order
+
+from kups_relax.errors import OptionError, StructureError
+from kups_relax.neighbors import _list, neighbor_list
+
+
+def same(pairs, expected):
+    return np.array_equal(np.column_stack(pairs), in_order(*expected))
+
+
+def test_500_hard_cells_have_the_pairs_of_ase():
+    n_pairs = 0
+    for seed in range(500):
+        positions, cell, pbc, cutoff = hard_case(seed)
+        pairs = neighbor_list(positions, cell, pbc, cutoff)
+        expected = primitive_neighbor_list("ijS", pbc, cell, positions, cutoff)
+        assert same(pairs, expected), (seed, positions, cell, pbc, cutoff)
+        n_pairs += len(pairs[0])
+    assert n_pairs > 10_000
+
+
+def test_100_hard_cells_have_the_pairs_of_brute_force():
+    for seed in range(500, 600):
+        case = hard_case(seed)
+        assert same(neighbor_list(*case), brute_force(*case)), (seed, case)
+
+
+def test_the_order_is_by_i_then_j_then_shift():
+    atoms = bulk("Cu") * (2, 1, 1)
+    pairs = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, 6.0)
+    assert [x.dtype for x in pairs] == [np.int32] * 3
+    table = np.column_stack(pairs).tolist()
+    assert table == sorted(table)
+    assert all(np.array_equal(a, b) for a, b in zip(
+        pairs, neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, 6.0), strict=True
+    ))  # fmt: skip
+
+
+def test_atoms_see_their_own_images():
+    i, j, shifts = neighbor_list(np.zeros((1, 3)), np.eye(3), True, 1.2)
+    assert not i.any()
+    assert not j.any()
+    assert sorted(map(tuple, shifts.tolist())) == sorted(
+        map(tuple, np.concatenate([np.eye(3, dtype=int), -np.eye(3, dtype=int)]).tolist())
+    )
+
+
+@pytest.mark.parametrize("far", [10, 10_000, 100_000_000])
+def test_positions_far_outside_the_cell_keep_their_vectors(far):
+    random = np.random.default_rng(0)
+    positions = np.round(random.uniform(0, 8, (12, 3)) * 1024) / 1024
+    cell = np.diag([8.0, 8.0, 8.0])
+    wraps = random.integers(-far, far, (12, 3))
+    i, j, shifts = neighbor_list(positions, cell, True, 3.0)
+    # Powers of two: moving the atoms rounds nothing.
+    got = neighbor_list(positions + wraps * 8.0, cell, True, 3.0)
+    assert np.array_equal(got[0], i)
+    assert np.array_equal(in_order(*got), in_order(i, j, shifts + wraps[i] - wraps[j]))
+
+
+@pytest.mark.parametrize("cell", [None, np.zeros((3, 3)), np.eye(3) * 0.1, np.ones((3, 3))])
+def test_without_periodic_axes_the_cell_does_not_matter(cell):
+    atoms = molecule("C6H6")
+    pairs = neighbor_list(atoms.positions + 1e4, cell, False, 2.0)
+    assert same(pairs, primitive_neighbor_list("ijS", [0, 0, 0], np.eye(3), atoms.positions, 2.0))
+    assert not pairs[2].any()
+
+
+def test_the_vector_of_an_axis_that_is_not_periodic_does_not_matter():
+    slab = fcc111("Cu", (2, 2, 3), vacuum=5.0)
+    slab.positions[:, 2] += 300.0
+    pbc = [True, True, False]
+    expected = neighbor_list(slab.positions, slab.cell.array, pbc, 4.0)
+    for third in ([0, 0, 0], [0, 0, 1e-3], [1, 1, 0], [9, 3, -40]):
+        cell = np.array([*slab.cell.array[:2], third], float)
+        got = neighbor_list(slab.positions, cell, pbc, 4.0)
+        assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def test_fragments_far_apart_cost_nothing():
+    positions = np.array([[0, 0, 0], [0, 0, 1], [1e7, 0, 0], [1e7, 1, 0]], float)
+    i, j, _ = neighbor_list(positions, None, False, 1.5)
+    assert list(zip(i.tolist(), j.tolist(), strict=True)) == [(0, 1), (1, 0), (2, 3), (3, 2)]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("length", [1e3, 1e5, 1e7])
+@pytest.mark.parametrize("pbc", [[1, 1, 1], [1, 0, 1], [0, 0, 0]])
+def test_boxes_much_longer_than_wide_do_not_end_the_process(axis, length, pbc):
+    random = np.random.default_rng(int(length) + axis)
+    cell = np.diag(np.roll([length, 3.0, 0.7], axis))
+    positions = random.uniform(0, 3, (8, 3))
+    positions[4:, axis] += length / 2
+    case = (positions, cell, np.array(pbc, bool), 1.2)
+    assert same(neighbor_list(*case), brute_force(*case))
+
+
+def test_a_lost_atom_costs_nothing():
+    random = np.random.default_rng(0)
+    positions = random.uniform(0, 30, (3000, 3))
+    n_pairs = len(neighbor_list(positions, None, False, 3.0)[0])
+    positions[0] = 1e12
+    n_neighbours = (np.linalg.norm(positions[1:] - positions[7], axis=1) < 3.0).sum() - 1
+    i, _, _ = neighbor_list(positions, None, False, 3.0)
+    assert 0 < n_pairs - len(i) < 200
+    assert (i == 7).sum() == n_neighbours
+    assert not (i == 0).any()
+
+
+def test_the_cutoff_itself_is_outside():
+    positions = np.array([[0, 0, 0], [0, 3.0, 4.0]])
+    assert len(neighbor_list(positions, None, False, 5.0)[0]) == 0
+    assert len(neighbor_list(positions, None, False, np.nextafter(5.0, 6))[0]) == 2
+
+
+def test_a_pair_and_its_mirror_image_are_judged_alike():
+    # Shells of a rotated lattice at the cutoff: rounding decides, and must not decide twice.
+    random = np.random.default_rng(3)
+    for _ in range(50):
+        turn = np.linalg.qr(random.normal(size=(3, 3)))[0]
+        cell = bulk("Cu", a=4.0, cubic=True).cell.array @ turn
+        positions = bulk("Cu", a=4.0, cubic=True).positions @ turn + random.uniform(-50, 50, 3)
+        for cutoff in (np.sqrt(8.0), 4.0):
+            i, j, shifts = neighbor_list(positions, cell, True, cutoff)
+            assert np.array_equal(in_order(i, j, shifts), in_order(j, i, -shifts))
+
+
+def test_no_atoms_and_one_atom_have_no_pairs():
+    for n_atoms in (0, 1):
+        i, j, shifts = neighbor_list(np.zeros((n_atoms, 3)), None, False, 5.0)
+        assert (i.shape, j.shape, shifts.shape) == ((0,), (0,), (0, 3))
+
+
+FLAT = [[1, 0, 0], [0, 1, 0], [1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "pbc", "message"),
+    [
+        (None, True, "'si-2': pbc is .*vector 0 is zero"),
+        (np.diag([1.0, 1.0, 0.0]), [0, 0, 1], "vector 2 is zero"),
+        (FLAT, True, "cell has zero volume; periodic axes"),
+        ([[1, 0, 0], [2, 0, 0], [0, 0, 1]], [1, 1, 0], "need three independent vectors"),
+        (np.diag([1.0, 1.0, np.nan]), True, "the cell hold.* not finite"),
+        (np.eye(3) * 1e-4, True, "has collapsed"),
+    ],
+)
+def test_cells_without_sense_are_refused(cell, pbc, message):
+    with pytest.raises(StructureError, match=message) as raised:
+        neighbor_list(np.zeros((2, 3)), cell, pbc, 3.0, label="si-2")
+    assert str(raised.value).startswith("'si-2': ")
+    if "finite" not in message and "collapsed" not in message:
+        assert "Set pbc=False or fix the cell." in str(raised.value)
+
+
+def test_a_flat_cell_serves_where_its_third_vector_does_not_count():
+    assert len(neighbor_list(np.zeros((1, 3)), np.array(FLAT, float), [1, 1, 0], 1.1)[0]) == 4
+
+
+def test_positions_that_are_not_finite_are_refused():
+    with pytest.raises(StructureError, match="positions hold values that are not finite"):
+        neighbor_list(np.full((2, 3), np.inf), None, False, 3.0)
+
+
+@pytest.mark.parametrize("cutoff", [0.0, -1.0, np.nan, np.inf])
+def test_cutoffs_without_sense_are_refused(cutoff):
+    with pytest.raises(OptionError, match="cutoff is"):
+        neighbor_list(np.zeros((2, 3)), None, False, cutoff)
+
+
+def test_shifts_that_int32_cannot_hold_are_refused():
+    positions = np.array([[0.0, 0, 0], [4e9, 0, 0]])
+    with pytest.raises(StructureError, match="Wrap them into the cell"):
+        neighbor_list(positions, np.eye(3), True, 1.5)
+
+
+def test_the_limit_counts_pairs_and_not_atoms(monkeypatch):
+    monkeypatch.setattr(_list, "MAX_PAIRS", 1000)
+    positions = np.random.default_rng(0).uniform(0, 100, (200, 3))
+    assert len(neighbor_list(positions, np.eye(3) * 100, True, 3.0)[0]) < 1000
+    with pytest.raises(StructureError, match="has collapsed, or the cutoff is too long"):
+        neighbor_list(positions, np.eye(3) * 100, True, 40.0)
+
+
+def test_many_atoms_in_a_long_thin_box_do_not_end_the_process():
+    # More cells than vesin holds, and one across: here a longer reach must be asked for.
+    positions = np.random.default_rng(0).uniform(0, 1, (1000, 3)) * [3000, 3000, 0.5]
+    cell = np.diag([3000, 3000, 0.5])
+    i, j, shifts = neighbor_list(positions, cell, True, 1.0)
+    assert (i == j).sum() == 2 * 1000
+    lengths = np.linalg.norm(positions[j] - positions[i] + shifts @ cell, axis=1)
+    assert lengths.max() < 1.0
