@@ -66,8 +66,8 @@ def test_edges_in_the_skin_leave_no_trace(x64, monkeypatch):
     atoms = list(cases().values())
     short = Graph.of(atoms, CUTOFF, "float64")
 
-    def with_skin(*args):
-        return edge_arrays(*args[:-1], CUTOFF + 1.0)
+    def with_skin(structure, cutoff):
+        return edge_arrays(structure, cutoff + 1.0)
 
     monkeypatch.setattr("kups_relax.potentials._graph.edge_arrays", with_skin)
     long = Graph.of(atoms, CUTOFF, "float64")

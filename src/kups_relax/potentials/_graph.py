@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 
 from kups_relax._tree import dataclass, static
+from kups_relax.neighbors import neighbor_list
 from kups_relax.ops import fold, inverse_list
 
 # The direction of padding edges, in sevenths: along no axis, plane or diagonal.
@@ -102,7 +102,7 @@ class Graph:
             size: Structures in a graph. The last graph is filled up with graphs without atoms.
             dtype: Of positions, cell and vectors.
         """
-        parts = [edge_arrays(s.numbers, s.positions, s.cell, s.pbc, cutoff) for s in structures]
+        parts = [edge_arrays(structure, cutoff) for structure in structures]
         lengths = {
             "atoms": max(len(part["numbers"]) for part in parts),
             "edges": max(1, *(len(part["senders"]) for part in parts)),
@@ -180,34 +180,39 @@ class Graph:
         return fold(x.reshape(self.n_graphs, -1, *x.shape[1:]), axis=1)
 
 
-def edge_arrays(
-    numbers: ArrayLike, positions: np.ndarray, cell: Any, pbc: ArrayLike, cutoff: float
-) -> dict[str, np.ndarray]:
+def edge_arrays(structure: Any, cutoff: float) -> dict[str, np.ndarray]:
     """Find, on the host, the edges of one structure that are shorter than the cutoff.
+
+    Args:
+        structure: `kups_relax.Structure` or `ase.Atoms`.
+        cutoff: Angstrom.
 
     Returns:
         int32 arrays: "numbers" (n_atoms,), "senders" and "receivers" (n_edges,), "shifts"
         (n_edges, 3), "reverse" (n_edges,) where each edge's other direction is, and "arriving"
         (n_atoms, width) the edges of each receiver, padded with -1.
     """
-    numbers = np.asarray(numbers)
-    found = neighbor_list(positions, np.asarray(cell), pbc, cutoff)
-    receivers, senders, shifts = (array.astype(np.int64) for array in found)
-    # One number for each edge, in the order of the list.
+    numbers = np.asarray(structure.numbers, np.int32)
+    receivers, senders, shifts = neighbor_list(
+        structure.positions,
+        np.asarray(structure.cell),
+        structure.pbc,
+        cutoff,
+        label=getattr(structure, "id", None),
+    )
+    # One number for each edge, in the order of the list; every edge's reverse is in it.
     reach = 2 * int(np.abs(shifts).max(initial=0)) + 1
-    weights = np.array([reach**2, reach, 1])
-    forward = (receivers * len(numbers) + senders) * reach**3 + shifts @ weights
-    backward = (senders * len(numbers) + receivers) * reach**3 - shifts @ weights
-    # Rounding may have found an edge at the very cutoff, and not its reverse.
-    both = np.isin(backward, forward)
-    forward, backward = forward[both], backward[both]
+    image = shifts @ np.array([reach**2, reach, 1])
+    i, j = receivers.astype(np.int64), senders.astype(np.int64)
+    forward = (i * len(numbers) + j) * reach**3 + image
+    backward = (j * len(numbers) + i) * reach**3 - image
     return {
-        "numbers": numbers.astype(np.int32),
-        "senders": senders[both].astype(np.int32),
-        "receivers": receivers[both].astype(np.int32),
-        "shifts": shifts[both].astype(np.int32),
+        "numbers": numbers,
+        "senders": senders,
+        "receivers": receivers,
+        "shifts": shifts,
         "reverse": np.searchsorted(forward, backward).astype(np.int32),
-        "arriving": inverse_list(receivers[both], len(numbers)),
+        "arriving": inverse_list(receivers, len(numbers)),
     }
 
 
@@ -348,25 +353,3 @@ def _offsets(shifts: jax.Array, cell: jax.Array) -> jax.Array:
         return fold(shifts[..., None] * out[:, :, None], axis=1)
 
     return jax.custom_derivatives.linear_call(forward, transpose, shifts, cell)
-
-
-def neighbor_list(
-    positions: np.ndarray, cell: np.ndarray, pbc: Any, cutoff: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stand in for `kups_relax.neighbors.neighbor_list`."""
-    from ase.neighborlist import primitive_neighbor_list
-
-    if len(positions) == 0:
-        return np.zeros(0, int), np.zeros(0, int), np.zeros((0, 3), int)
-    from ase.geometry import complete_cell
-
-    i, j, shift = primitive_neighbor_list(
-        "ijS",
-        np.broadcast_to(pbc, 3),
-        complete_cell(cell),
-        positions,
-        cutoff,
-        self_interaction=False,
-    )
-    order = np.lexsort((*shift.T[::-1], j, i))
-    return i[order], j[order], shift[order]

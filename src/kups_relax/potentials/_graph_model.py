@@ -147,13 +147,7 @@ class GraphModel(Potential):
                     f"{structure.id!r}: {self.name} does not know {', '.join(sorted(missing))}; it "
                     f"knows {', '.join(self.elements)}. Use a model that was trained on them."
                 )
-        arrays = edge_arrays(
-            structure.numbers,
-            structure.positions,
-            structure.cell,
-            structure.pbc,
-            self.cutoff + self.skin,
-        )
+        arrays = edge_arrays(structure, self.cutoff + self.skin)
         n_edges = len(arrays["senders"])
         rooms = {"edges": _room(n_edges, 128, 512), "neighbors": _room(arrays["arriving"].shape[1])}
         padded = {name: _with_room(array, name, rooms) for name, array in arrays.items()}
