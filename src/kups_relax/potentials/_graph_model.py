@@ -34,21 +34,27 @@ class GraphModel(Potential):
     say. A model whose messages do not go to zero there has a jump in its energy, as it has
     everywhere else.
 
+    Structures of a tile are evaluated one by one, by one program, and empty lanes are skipped:
+    what a structure gets cannot depend on the others, whatever the function does. With 300 random
+    companies each, in float32 and float64, no bit differed for the model in the examples, for
+    nequix, and for mlip's MACE, NequIP, ViSNet and eSEN. Together, as one graph, all of these
+    were as exact except NequIP, a quarter of whose results differed. On a CPU, one by one is the
+    faster way too: 1.1 s and not 3.5 s for 160 structures of 4 to 13 atoms in float64, 0.9 s and
+    not 1.9 s in float32.
+
     Attributes:
         function: (parameters, graph) -> energies, eV; jittable.
         params: A pytree of arrays. Compiled programs take it as an argument.
         cutoff: Angstrom.
         skin: Angstrom. Longer edges, up to cutoff + skin, are listed, and lists hold until an
-            atom has moved skin/2. Every evaluation pays for the edges in the skin, most
-            relaxations make no second list with the one that is set.
+            atom has moved skin/2. Every evaluation pays for the edges in the skin; a new list of
+            ten atoms costs half a millisecond.
         dtype: What the model computes in: None, what the run computes in; or "float32" in a
             run of either kind. Floating parameters are converted. Vectors are differences of
             positions in the run's precision, and energies of nodes are added in it.
         elements: Chemical symbols that the model knows; None: any.
-        batching: "one-by-one" evaluates the structures of a tile one after the other, by one
-            program: what a structure gets cannot depend on the others, whatever the function
-            does. "together" gives the function one graph of all of them, which GPUs need to be
-            busy; that is exact as far as the function's own operations are.
+        batching: "one-by-one"; or "together", which gives the function one graph of a whole
+            tile, as a GPU wants it. Run `kups_relax.verify` before you rely on that.
         name: For records.
 
     Raises:

@@ -37,9 +37,9 @@ def Mlip(
         OptionError: Something else than a force field.
     """
     try:
-        import mlip.graph as mg
-        from mlip.models import ForceField
-        from mlip.models.inference_context import apply_inference_context_to_graph
+        import mlip.graph as mg  # pyright: ignore
+        from mlip.models import ForceField  # pyright: ignore
+        from mlip.models import inference_context as contexts  # pyright: ignore
     except ImportError as error:
         raise PotentialError(
             f"Mlip needs the package mlip ({error}). Install it: pip install 'kups-relax[mlip]'."
@@ -90,7 +90,7 @@ def Mlip(
             ordering=mg.EdgeOrdering.SENDER,
         )
         if context is not None:
-            theirs = apply_inference_context_to_graph(theirs, inference_context=context)
+            theirs = contexts.apply_inference_context_to_graph(theirs, context)
         strains = jnp.zeros_like(globals_.cell)
         _, theirs = predictor.apply(
             params, theirs.nodes.positions, strains, theirs, method="compute_energy"

@@ -44,10 +44,10 @@ def Nequix(
         T. Koker, M. Kotak, T. Smidt, doi:10.48550/arXiv.2508.16067.
     """
     # Importing nequix sets this for the whole process; its models get it below.
-    precision = jax.config.jax_default_matmul_precision
+    precision = jax.config.jax_default_matmul_precision  # pyright: ignore
     try:
-        import equinox
-        import nequix.model
+        import equinox  # pyright: ignore
+        import nequix.model  # pyright: ignore
     except ImportError as error:
         raise PotentialError(
             f"Nequix needs the package nequix ({error}). Install it: pip install "
