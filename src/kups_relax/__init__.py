@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kups_relax import ase as ase
     from kups_relax import errors as errors
     from kups_relax import io as io
     from kups_relax import ops as ops
@@ -25,6 +26,7 @@ __version__ = "0.1.0.dev0"
 
 # Loaded when first used, so that importing the package costs nothing and starts nothing.
 _HOMES = {
+    "ase": None,
     "errors": None,
     "io": None,
     "ops": None,

@@ -13,6 +13,10 @@ class PotentialError(KupsRelaxError):
     """A potential cannot describe a structure, or was given parameters that make no sense."""
 
 
+class CalculatorError(KupsRelaxError, RuntimeError):
+    """An ASE calculator is missing, or does not give what is needed of it."""
+
+
 class CapacityError(KupsRelaxError):
     """A structure does not fit the arrays that were laid out for it."""
 

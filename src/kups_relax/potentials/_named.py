@@ -7,6 +7,7 @@ from kups_relax.errors import OptionError
 from kups_relax.potentials._base import Potential
 from kups_relax.potentials._harmonic import Harmonic
 from kups_relax.potentials._lennard_jones import LennardJones
+from kups_relax.potentials._loaded import FORM, is_location, load
 from kups_relax.potentials._mmff94 import MMFF94
 from kups_relax.potentials._morse import Morse
 
@@ -17,12 +18,16 @@ def get(potential: Any) -> Potential:
     """Return the potential that a name stands for, e.g. "lennard-jones:epsilon=0.0104,sigma=3.4".
 
     Args:
-        potential: A `Potential` (returned as it is), or "name" or "name:key=value,key=value" with
-            keys in kebab case; numbers are read as numbers.
+        potential: A `Potential` (returned as it is); "name" or "name:key=value,key=value" with
+            keys in kebab case, numbers read as numbers; or, for one that is not ours,
+            "package.module:factory" or "path/model.py:factory", where the factory is a potential
+            or returns one when called. Our names come first. Modules are also sought in the
+            current directory.
 
     Raises:
         OptionError: The name or a key does not exist, or a value makes no sense; the message
-            lists what there is.
+            lists what there is. Or what is named cannot be imported, raises, or gives no
+            potential.
     """
     if isinstance(potential, Potential):
         return potential
@@ -32,8 +37,18 @@ def get(potential: Any) -> Potential:
             "potentials.MMFF94(), or a name."
         )
     name, _, options = potential.partition(":")
+    if name not in NAMED and is_location(potential):
+        found = load(potential)
+        if not isinstance(found, Potential):
+            raise OptionError(
+                f"{potential!r} gives {found!r} ({type(found).__name__}), which is no kups_relax "
+                "potential; expected a Potential, or a function without arguments that returns one."
+            )
+        return found
     if name not in NAMED:
-        raise OptionError(f"there is no potential {name!r}; expected one of {', '.join(NAMED)}.")
+        raise OptionError(
+            f"there is no potential {name!r}; expected one of {', '.join(NAMED)}, or {FORM}."
+        )
     cls = NAMED[name]
     known = [f.name.replace("_", "-") for f in dataclasses.fields(cls)]  # pyright: ignore
     values: dict[str, Any] = {}

@@ -1,0 +1,128 @@
+"""An optimizer for one system of the host, in the layout of the engine's tiles."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from kups_relax.optimizers import Lanes, Transform
+from kups_relax.relaxation._classes import atom_capacities
+
+# Programs traced so far, for tests that count them.
+traces: list[tuple[Transform[Any], tuple[int, int, int]]] = []
+
+
+class OneSystem:
+    """Take one system's steps with a transform that is compiled once for each size.
+
+    The system is the only lane of a tile, padded to an atom capacity, and every transform of ours
+    rounds each operation as IEEE says, so its steps are those that the engine takes among other
+    lanes. They are computed on the CPU, beside the calculator, in float64 whatever JAX's setting.
+
+    Args:
+        transform: What makes the steps.
+        n: Number of coordinates.
+        rows: Whether three coordinates in turn are one row (an atom). If not, all are one row.
+            Transforms that look at rows (`MaxStepSize`) look at the length of each.
+        capacity: Padded number of atoms, or of coordinates where there are no rows. None, or one
+            that is too small: the smallest atom capacity that holds the system.
+
+    Attributes:
+        n: As given.
+        rows: As given.
+        capacity: What was chosen.
+    """
+
+    def __init__(
+        self, transform: Transform[Any], n: int, *, rows: bool = True, capacity: int | None = None
+    ) -> None:
+        self.n, self.rows = n, rows
+        needed = n // 3 if rows else n
+        if capacity is None or capacity < needed:
+            capacity = next(c for c in atom_capacities() if c >= needed)
+        self.capacity = capacity
+        self._shape = (3, capacity, 1) if rows else (capacity, 1, 1)
+        self._init, self._step = _programs(transform, self._shape)
+        self._leaves: list[jax.Array] | None = None
+
+    def step(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Learn from a gradient, and return where to go.
+
+        Args:
+            x: (n,) float64, where the system is.
+            gradient: (n,) float64, the gradient there.
+
+        Returns:
+            (n,) float64, where it should be next.
+        """
+        here, slope = self._padded(x), self._padded(gradient)
+        with jax.enable_x64(True):
+            if self._leaves is None:
+                self._leaves = self._init(jax.device_put(here, _cpu()))
+            there, self._leaves = self._step(self._leaves, here, slope)
+        there = np.asarray(there)
+        if self.rows:
+            return np.array(there[:, : self.n // 3, 0].T, order="C").reshape(-1)
+        return there[: self.n, 0, 0].copy()
+
+    def save(self) -> list[np.ndarray] | None:
+        """Return the state's arrays; None before the first step."""
+        return None if self._leaves is None else [np.array(leaf) for leaf in self._leaves]
+
+    def load(self, arrays: Sequence[Any]) -> None:
+        """Put a state back.
+
+        Raises:
+            ValueError: The arrays are not those of a state of this transform and size.
+        """
+        with jax.enable_x64(True):
+            expected = jax.eval_shape(self._init, np.zeros(self._shape))
+            got = [np.asarray(array) for array in arrays]
+            layouts = [[(x.shape, np.dtype(x.dtype)) for x in leaves] for leaves in (got, expected)]
+            if layouts[0] != layouts[1]:
+                raise ValueError(f"expected arrays {layouts[1]}, got {layouts[0]}")
+            self._leaves = jax.device_put(got, _cpu())
+
+    def _padded(self, x: np.ndarray) -> np.ndarray:
+        # A new array every time: on a CPU, JAX may read this memory later without copying it.
+        padded = np.zeros(self._shape)
+        if self.rows:
+            padded[:, : self.n // 3, 0] = x.reshape(-1, 3).T
+        else:
+            padded[: self.n, 0, 0] = x
+        return padded
+
+
+@functools.lru_cache(maxsize=256)
+def _programs(
+    transform: Transform[Any], shape: tuple[int, int, int]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Compile a transform. The state travels as a list of its arrays, which is quick to dispatch.
+
+    Returns:
+        x -> arrays, and arrays, x, gradient -> new x, arrays. The given arrays are given up.
+    """
+    lanes = Lanes(n=shape[-1])
+
+    def init(x: jax.Array) -> list[Any]:
+        return jax.tree.leaves(transform.init(x, lanes))
+
+    def step(arrays: list[Any], x: jax.Array, gradient: jax.Array) -> tuple[jax.Array, list[Any]]:
+        traces.append((transform, shape))
+        start = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        treedef = jax.tree.structure(jax.eval_shape(lambda p: transform.init(p, lanes), start))
+        state = jax.tree.unflatten(treedef, arrays)
+        steps, state = transform.update(gradient, state, x)
+        return x + steps, jax.tree.leaves(state)
+
+    return jax.jit(init), jax.jit(step, donate_argnums=0)
+
+
+@functools.cache
+def _cpu() -> Any:
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None  # JAX was told to know accelerators only

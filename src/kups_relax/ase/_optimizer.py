@@ -1,0 +1,300 @@
+"""ASE optimizers that take their steps from our transforms."""
+
+import dataclasses
+import re
+from os import PathLike
+from typing import IO, Any
+
+import numpy as np
+from ase.io.jsonio import read_json
+from ase.io.trajectory import Trajectory
+from ase.optimize import RestartError
+from ase.optimize.optimize import Optimizer as AseOptimizer
+from ase.utils.abc import Optimizable
+
+from kups_relax import optimizers
+from kups_relax._platform import check_platform
+from kups_relax.ase._checked import Checked
+from kups_relax.ase._one_system import OneSystem
+from kups_relax.errors import OptionError, StoreError, StructureError
+from kups_relax.optimizers import Chain, MaxStepSize, Scale, ScaleByAseLbfgs
+
+File = str | PathLike[str]
+
+# What filters remember of their start, by attribute: coordinates have no meaning without it.
+_REFERENCES = ("orig_cell", "origcell", "strain")
+
+
+class RestartFileError(StoreError, RestartError):
+    """A restart file cannot be read, or is not of this optimizer and structure."""
+
+
+class Optimizer(AseOptimizer):
+    """Optimize one system with any of our optimizers, or optax's, as an ASE optimizer.
+
+    For whatever ASE optimizes: Atoms with any calculator and constraints, cell filters, bands,
+    and other objects with `__ase_optimizable__`. `run`, `irun`, `attach` and the log are ASE's.
+    The calculator is called once a step. A step costs about 0.1 ms besides what ASE does;
+    the first one of a size and an optimizer compiles, in about half a second.
+
+    Steps are computed in float64, on the CPU, whatever JAX is set to. With forces that equal those
+    of one of our potentials to the bit, a run takes the very steps of `kups_relax.relax` with that
+    potential and the same optimizer: same number, same coordinates. For that, arrays are padded as
+    in the engine: to the atom capacity that the calculator states as its `atom_capacity`, else to
+    the smallest that holds the system.
+
+    Bounds on a step (`MaxStepSize`) are for each atom, three coordinates. An object that is no
+    list of atoms, with its own `gradient_norm` or a number of coordinates that three does not
+    divide, is bounded by the norm of its whole step.
+
+    Args:
+        atoms: What to optimize.
+        optimizer: A name in `kups_relax.optimizers.NAMED`, a transform or a chain of
+            `kups_relax.optimizers`, or an optax transformation that ends in steps downhill.
+        restart: File for the optimizer's state, written after each step. If it exists, the run
+            goes on from it, bit for bit where the atoms are those of the last step.
+        logfile: File or its name; "-" for stdout; None for no log.
+        trajectory: Trajectory, or the name of its file.
+        append_trajectory: Whether to append to a trajectory file that exists.
+        **kwargs: `master`, `comm`, `loginterval`, as in ASE.
+
+    Raises:
+        OptionError: The optimizer does not exist.
+        StructureError: `atoms` is nothing that ASE can optimize.
+        RestartFileError: The restart file is not of this optimizer and structure.
+
+    `run` and `irun` raise CalculatorError for a calculator that is missing, or gives no forces,
+    no stress for a moving cell, values that are not finite, or arrays of a wrong shape.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> from ase.calculators.emt import EMT
+        >>> from kups_relax.ase import Optimizer
+        >>> atoms = molecule("H2O", calculator=EMT())
+        >>> run = Optimizer(atoms, "lbfgs", logfile=None)
+        >>> converged = run.run(fmax=0.01)
+        >>> run.nsteps
+        4
+    """
+
+    def __init__(
+        self,
+        atoms: Any,
+        optimizer: Any = "lbfgs",
+        restart: File | None = None,
+        logfile: IO[str] | File | None = "-",
+        trajectory: Any = None,
+        append_trajectory: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        check_platform()
+        if not hasattr(atoms, "__ase_optimizable__"):
+            raise StructureError(
+                f"{type(atoms).__name__} is nothing that ASE can optimize: it has no "
+                "__ase_optimizable__. Pass Atoms, a filter of ase.filters, or a band."
+            )
+        self.transform = optimizers.get(optimizer)
+        super().__init__(
+            atoms,
+            restart,  # pyright: ignore[reportArgumentType]
+            logfile,  # pyright: ignore[reportArgumentType]
+            trajectory,
+            append_trajectory,
+            **kwargs,
+        )
+        self.optimizable: Any = Checked(self.optimizable, atoms)
+
+    def initialize(self) -> None:
+        """Start without a history."""
+        self._system: OneSystem | None = None
+
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, forces: np.ndarray | None = None
+    ) -> None:
+        """Evaluate and move once.
+
+        Args:
+            forces: (n_atoms, 3), eV/Angstrom, instead of the calculator's. ASE is giving this up.
+        """
+        gradient = self._get_gradient(forces)
+        x = self._learn(self.optimizable.get_x(), gradient)
+        self.optimizable.set_x(x)
+        if self.restart is not None:
+            self.dump(self._state())
+
+    def replay_trajectory(self, traj: Any) -> None:
+        """Learn from the images of an earlier run, as if it had been this one's.
+
+        Args:
+            traj: Trajectory, or the name of its file. Its images carry forces.
+
+        Raises:
+            StructureError: The images have other coordinates than this optimizer's object.
+        """
+        if isinstance(traj, str | PathLike):
+            with Trajectory(traj) as images:
+                self.replay_trajectory(images)
+            return
+        # What is learnt from the last image, the next step learns by itself.
+        for image in traj[:-1]:
+            x, forces = image.get_positions().ravel(), image.get_forces().ravel()
+            if len(x) != self.optimizable.ndofs():
+                raise StructureError(
+                    f"an image of the trajectory has {len(x)} coordinates, and what is optimized "
+                    f"has {self.optimizable.ndofs()}. Only trajectories of the same atoms, "
+                    "without a filter, can be replayed."
+                )
+            self._learn(x, -forces)
+
+    def todict(self) -> dict[str, Any]:
+        """Describe the run, for trajectories."""
+        return {**super().todict(), "transform": self._description()}
+
+    def read(self) -> None:
+        """Load the state from the restart file.
+
+        Raises:
+            RestartFileError: It is not of this optimizer and structure.
+        """
+        self.initialize()
+        name, n = str(self.restart), self.optimizable.ndofs()
+        try:
+            with open(name) as file:
+                data: Any = read_json(file, always_array=False)
+        except Exception as error:
+            raise RestartFileError(
+                f"Could not decode {name!r}: {error}. Delete it to start anew."
+            ) from error
+        if not (isinstance(data, dict) and "transform" in data):
+            raise RestartFileError(
+                f"{name!r} is no restart file of {type(self).__name__}; another optimizer wrote "
+                "it. Delete it, or name another file."
+            )
+        if data["transform"] != self._description():
+            raise RestartFileError(
+                f"{name!r} is of the optimizer {data['transform']}, and this is "
+                f"{self._description()}. Use that one, or delete the file."
+            )
+        if data["n"] != n:
+            raise RestartFileError(
+                f"{name!r} is of a system of {data['n']} coordinates, and this one has {n}. "
+                "Use the same structure and filter, or delete the file."
+            )
+        system = OneSystem(self.transform, n, rows=data["rows"], capacity=data["capacity"])
+        try:
+            system.load(data["arrays"])
+        except ValueError as error:
+            raise RestartFileError(
+                f"{name!r} does not fit {self._description()}: {error}. Delete the file."
+            ) from error
+        self._system = system
+        for attribute, value in data["references"].items():
+            setattr(self.atoms, attribute, value)
+
+    def _state(self) -> dict[str, Any]:
+        assert self._system is not None
+        references = {
+            name: np.array(getattr(self.atoms, name))
+            for name in _REFERENCES
+            if hasattr(self.atoms, name)
+        }
+        return {
+            "transform": self._description(),
+            "n": self._system.n,
+            "rows": self._system.rows,
+            "capacity": self._system.capacity,
+            "arrays": self._system.save(),
+            "references": references,
+        }
+
+    def _description(self) -> str:
+        return re.sub(r" at 0x[0-9a-f]+", "", repr(self.transform))
+
+    def _learn(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        if self._system is None:
+            self._system = self._new_system()
+        if len(x) != self._system.n:
+            raise StructureError(
+                f"there are {len(x)} coordinates now, and there were {self._system.n} in the last "
+                "step. Make a new optimizer when atoms come or go."
+            )
+        there = self._system.step(x, gradient)
+        if not np.isfinite(there).all():
+            raise OptionError(
+                f"{self._description()} made a step that is not finite, of finite forces. "
+                "Choose other options for it."
+            )
+        return there
+
+    def _new_system(self) -> OneSystem:
+        n = self.optimizable.ndofs()
+        norm = getattr(type(self.optimizable.inner), "gradient_norm", None)
+        rows = n % 3 == 0 and norm is Optimizable.gradient_norm
+        capacity = getattr(self.optimizable.calculator, "atom_capacity", None)
+        return OneSystem(self.transform, n, rows=rows, capacity=capacity if rows else None)
+
+
+class LBFGS(Optimizer):
+    """L-BFGS, in the place of ASE's: the same arguments, the same defaults, the same steps.
+
+    `LBFGS(atoms, optimizer="lbfgs")` is the better one: a scale that adapts and a guard against
+    negative curvature, a memory of 16 steps. It mostly needs fewer steps (`benchmarks/
+    ase_optimize_test.py` counts them). Everything else is as `Optimizer` says.
+
+    Args:
+        atoms: What to optimize.
+        restart: File for the optimizer's state, read if it exists.
+        logfile: File or its name; "-" for stdout; None for no log.
+        trajectory: Trajectory, or the name of its file.
+        maxstep: Longest move of an atom in a step, Angstrom; at most 1. None: 0.2.
+        memory: Steps remembered. None: 100, or 16 for "lbfgs".
+        damping: Factor on each step.
+        alpha: Initial curvature, eV/Angstrom^2. None: 70.
+        use_line_search: Must be False.
+        optimizer: "ase-lbfgs" or "lbfgs".
+        **kwargs: `append_trajectory`, `master`, `comm`, `loginterval`, as in ASE.
+
+    Raises:
+        OptionError: An option has a value that makes no sense.
+    """
+
+    def __init__(
+        self,
+        atoms: Any,
+        restart: File | None = None,
+        logfile: IO[str] | File | None = "-",
+        trajectory: Any = None,
+        maxstep: float | None = None,
+        memory: int | None = None,
+        damping: float = 1.0,
+        alpha: float | None = None,
+        use_line_search: bool = False,
+        *,
+        optimizer: str = "ase-lbfgs",
+        **kwargs: Any,
+    ) -> None:
+        if use_line_search:
+            raise OptionError(
+                "use_line_search=True: there is no line search here, one evaluation makes one "
+                "step. Leave it False, or use ase.optimize.LBFGSLineSearch."
+            )
+        self.maxstep = self.defaults["maxstep"] if maxstep is None else maxstep
+        if self.maxstep > 1.0:
+            raise OptionError(f"maxstep is {self.maxstep}; it must be at most 1 Angstrom.")
+        if not damping > 0:
+            raise OptionError(f"damping is {damping}; it must be greater than 0.")
+        self.damping = damping
+        chain = optimizers.get(optimizer)
+        match chain:
+            case Chain((ScaleByAseLbfgs() as scale, MaxStepSize(), Scale())):
+                pass
+            case _:
+                raise OptionError(
+                    f"optimizer is {optimizer!r}; LBFGS takes 'ase-lbfgs' or 'lbfgs'. "
+                    "kups_relax.ase.Optimizer takes any."
+                )
+        given = {"memory_size": memory, "alpha": alpha}
+        scale = dataclasses.replace(scale, **{k: v for k, v in given.items() if v is not None})
+        self.memory, self.alpha = scale.memory_size, scale.alpha
+        transform = optimizers.chain(scale, MaxStepSize(self.maxstep), Scale(-damping))
+        super().__init__(atoms, transform, restart, logfile, trajectory, **kwargs)
