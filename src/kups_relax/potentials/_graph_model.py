@@ -19,6 +19,9 @@ Model = Callable[[Any, Graph], jax.Array]
 
 _BATCHING = ("one-by-one", "together")
 
+# Lengths that lists are padded to. The engine adds a tenth and rounds up, to 128 and 64.
+_LEAST = {"edges": 116, "neighbors": 58}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GraphModel(Potential):
@@ -155,8 +158,7 @@ class GraphModel(Potential):
                 )
         arrays = edge_arrays(structure, self.cutoff + self.skin)
         n_edges = len(arrays["senders"])
-        rooms = {"edges": _room(n_edges, 128, 512), "neighbors": _room(arrays["arriving"].shape[1])}
-        padded = {name: _with_room(array, name, rooms) for name, array in arrays.items()}
+        padded = {name: _with_room(name, array) for name, array in arrays.items()}
         scalars = {"charge": structure.charge or 0, "n_edges": n_edges}
         return {**padded, **{name: np.asarray(x, np.int32) for name, x in scalars.items()}}
 
@@ -217,20 +219,11 @@ class GraphModel(Potential):
         )
 
 
-def _room(length: int, least: int = 32, doubled: int = 1 << 30) -> int:
-    """Round up to least * 2^k, and beyond `doubled` to steps of a half too.
-
-    Every length has a program of its own, so there should be few.
-    """
-    room = least
-    while room < length:
-        room *= 2
-    return room * 3 // 4 if room > doubled and room * 3 // 4 >= length else room
-
-
-def _with_room(array: np.ndarray, name: str, rooms: Mapping[str, int]) -> np.ndarray:
+def _with_room(name: str, array: np.ndarray) -> np.ndarray:
+    """Pad short lists, so that small structures share programs."""
     axes, fill = EDGE_ARRAYS[name]
-    pads = [(0, rooms.get(str(axis), n) - n) for axis, n in zip(axes, array.shape, strict=True)]
+    least = [_LEAST.get(str(axis), 0) for axis in axes]
+    pads = [(0, max(0, n - length)) for n, length in zip(least, array.shape, strict=True)]
     return np.pad(array, pads, constant_values=fill)
 
 
