@@ -106,9 +106,9 @@ def evaluate(potential: Any, structures: Sequence[Any], dtype: str = "float64") 
     size = max(sizes, key=lambda size: size.n_atoms)
     tile = Tile(potential, size, np.dtype(dtype))
     for lane, (entry, terms) in enumerate(zip(entries, prepared, strict=True)):
-        tile.put(lane, entry.positions, terms)
+        tile.put(lane, entry.positions, terms, entry.cell)
     with jax.enable_x64(dtype == "float64"):
-        evaluation = _evaluate(potential, tile.positions, tile.terms())
+        evaluation = _evaluate(potential, tile.positions, tile.cell, tile.terms())
         energy, forces = np.asarray(evaluation.energy), np.asarray(evaluation.forces)
     return energy[: len(entries)], [
         forces[:, : entry.n_atoms, lane].T for lane, entry in enumerate(entries)
@@ -116,8 +116,8 @@ def evaluate(potential: Any, structures: Sequence[Any], dtype: str = "float64") 
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(potential: Any, positions: Any, terms: Any) -> Any:
-    return potential.evaluate(positions, terms)
+def _evaluate(potential: Any, positions: Any, cell: Any, terms: Any) -> Any:
+    return potential.evaluate(positions, cell, terms)
 
 
 def central_differences(potential: Any, atoms: Atoms, step: float = 1e-4) -> np.ndarray:

@@ -83,6 +83,9 @@ def test_not_all_converged_is_1_and_each_reason(command, mixed):
         (["relax", "LETTER", *ARGON], "cannot read it as a structure file"),
         (["verify", "CLUSTERS", *ARGON, "--draws", "0"], "draws is 0"),
         (["verify", "missing.xyz", *ARGON], "there is no such file"),
+        (["verify", "CLUSTERS", "-p", "no_module:make"], "no module 'no_module'"),
+        (["check", "CLUSTERS", *ARGON, "--checks", "force"], "no check 'force'"),
+        (["check", "CLUSTERS", *ARGON, "--precision", "2"], "precision is 2.0"),
     ],
 )
 def test_input_that_cannot_be_used_is_2_and_one_line(args, message, command, clusters, tmp_path):
@@ -160,6 +163,34 @@ def test_verify_names_mismatches_and_is_1(command, clusters, monkeypatch):
     assert err == "draw 2: Ar8-1 differs from itself alone\n"
 
 
+def test_check_prints_a_report_and_is_0_or_1(command, clusters):
+    status, out, err = command("check", clusters, *ARGON, "--draws", 2)
+    assert status == 0
+    assert out.startswith("lennard-jones, float64, 3 structures\n")
+    assert "batch invariance  passed" in out
+    assert err == ""
+    status, out, _ = command(
+        "check", clusters, "-p", "harmonic:bond=1", "--checks", "permutation, forces"
+    )
+    assert status == 1
+    assert "permutation failed: the order of the atoms matters" in out
+
+
+def test_a_model_of_ones_own_is_relaxed_verified_and_checked(command, clusters, tmp_path):
+    model = tmp_path / "model.py"
+    model.write_text(
+        "from kups_relax.potentials import LennardJones\n"
+        "def make(): return LennardJones(0.0104, 3.4)\n"
+    )
+    own = ["--potential", f"{model}:make"]
+    assert (
+        command("relax", clusters, *own)[1].splitlines()[:-1]
+        == (command("relax", clusters, *ARGON)[1].splitlines()[:-1])
+    )
+    assert command("verify", clusters, *own, "--draws", 1, "--max-steps", 20)[0] == 0
+    assert command("check", clusters, *own, "--checks", "forces,batch invariance")[0] == 0
+
+
 def test_potentials_lists_names_and_options_that_work(command):
     from kups_relax import potentials
 
@@ -171,7 +202,7 @@ def test_potentials_lists_names_and_options_that_work(command):
     assert "    cutoff=None" in out
 
 
-@pytest.mark.parametrize("name", ["relax", "verify", "potentials", None])
+@pytest.mark.parametrize("name", ["relax", "verify", "check", "potentials", None])
 def test_help_is_0(name, command):
     status, out, _ = command(*([name] if name else []), "--help")
     assert status == 0

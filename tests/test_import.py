@@ -38,7 +38,8 @@ def test_importing_everything_starts_no_device_and_changes_no_config():
         import jax
         before = dict(jax.config.values)
         import kups_relax
-        from kups_relax import io, ops, optimizers, potentials, relax, relaxation, verify
+        from kups_relax import io, neighbors, ops, optimizers, potentials, relax, relaxation
+        from kups_relax import testing, verify
         # Modules of JAX may add settings of their own when they are imported.
         changed = [k for k, v in before.items() if jax.config.values[k] != v]
         assert not changed, changed
@@ -55,8 +56,8 @@ def test_ase_and_rdkit_wait_until_they_are_needed():
     loaded = python("""
         import sys
         import kups_relax
-        from kups_relax import io, ops, optimizers, potentials, relax, verify
-        print(sorted({"ase", "rdkit"} & set(sys.modules)))
+        from kups_relax import io, neighbors, ops, optimizers, potentials, relax, testing, verify
+        print(sorted({"ase", "rdkit", "vesin"} & set(sys.modules)))
     """)
     assert loaded.strip() == "[]"
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kups_relax import ops as ops
     from kups_relax import optimizers as optimizers
     from kups_relax import potentials as potentials
+    from kups_relax import testing as testing
     from kups_relax._relax import relax as relax
     from kups_relax._result import Result as Result
     from kups_relax._verify import Report as Report
@@ -32,6 +33,7 @@ _HOMES = {
     "ops": None,
     "optimizers": None,
     "potentials": None,
+    "testing": None,
     "relax": "_relax",
     "Result": "_result",
     "Index": "data",

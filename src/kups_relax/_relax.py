@@ -13,10 +13,17 @@ from kups_relax._platform import check_platform
 from kups_relax._result import Result
 from kups_relax.data import Structure
 from kups_relax.errors import CapacityError, OptionError, PotentialError, StructureError
-from kups_relax.relaxation._classes import axis_lengths, size_class
-from kups_relax.relaxation._scheduler import Job, Outcome, Scheduler
-from kups_relax.relaxation._status import ADVICE, Status
-from kups_relax.relaxation._step import Program
+from kups_relax.relaxation import (
+    Job,
+    Outcome,
+    Program,
+    Scheduler,
+    Status,
+    axis_lengths,
+    gives_stress,
+    has_volume,
+    size_class,
+)
 
 
 def relax(
@@ -86,17 +93,16 @@ def relax(
     if output is not None:
         io.check_output(output, structures=entries, overwrite=overwrite)
 
-    program = Program(potential, optimizer)
     jobs: list[Job] = []
     outcomes: dict[int, Outcome] = {}
     reasons: dict[int, str] = {}
     for number, entry in enumerate(entries):
-        job = _job(number, entry, potential)
+        job = _job(number, entry, potential, optimizer, dtype)
         if isinstance(job, Job):
             jobs.append(job)
         else:
             reasons[number] = job
-    scheduler = Scheduler(program, dtype=dtype, fmax=fmax, max_steps=max_steps, n_workers=n_workers)
+    scheduler = Scheduler(dtype=dtype, fmax=fmax, max_steps=max_steps, n_workers=n_workers)
     with _bar(len(entries), progress) as bar:
         bar.update(len(reasons))
         for outcome in scheduler.run(jobs):
@@ -120,19 +126,33 @@ def _check_options(fmax: float, max_steps: int, dtype: str, n_workers: int | Non
         raise OptionError(f"n_workers is {n_workers!r}; it must be a whole number, at least 1.")
 
 
-def _job(number: int, entry: Any, potential: potentials.Potential) -> Job | str:
+def _job(
+    number: int,
+    entry: Any,
+    potential: potentials.EnergyModel,
+    optimizer: optimizers.Transform[Any],
+    dtype: str,
+) -> Job | str:
     """Make a structure ready to run, or say why it cannot be."""
     if not isinstance(entry, Structure):
         return str(entry)
     try:
         entry.check()
         _refuse_constraints(entry)
-        prepared: Mapping[str, np.ndarray] = potential.prepare(entry)
-        lengths = axis_lengths(potential, prepared)
-        size = size_class(potential, entry.n_atoms, lengths)
+        form = potential.specialize(entry)
+        prepared: Mapping[str, np.ndarray] = form.prepare(entry)
+        lengths = axis_lengths(form, prepared)
+        size = size_class(form, entry.n_atoms, lengths)
+        stress = has_volume(entry) and gives_stress(form, size, dtype)
     except (StructureError, PotentialError, CapacityError) as error:
         return str(error)
-    return Job(number=number, positions=entry.positions, prepared=prepared, size=size)
+    return Job(
+        number=number,
+        structure=entry,
+        program=Program(form, optimizer, stress=stress),
+        prepared=prepared,
+        size=size,
+    )
 
 
 def _refuse_constraints(structure: Structure) -> None:
@@ -160,7 +180,7 @@ def _result(entries: list[Any], outcomes: dict[int, Outcome], reasons: dict[int,
         else:
             energy[i], fmax[i] = outcome.energy, outcome.fmax
             n_steps[i], n_evaluations[i] = outcome.n_steps, outcome.n_steps + 1
-            status[i], reason[i] = outcome.status.label, ADVICE[outcome.status]
+            status[i], reason[i] = outcome.status.label, outcome.reason
             atoms.append(_atoms(entry, outcome))
         atoms[i].info["status"] = status[i]
     return Result(
@@ -184,6 +204,7 @@ def _atoms(structure: Structure, outcome: Outcome) -> Any:
         outcome.positions,
         energy=outcome.energy if known else None,
         forces=outcome.forces if known else None,
+        stress=outcome.stress if known else None,
     )
 
 

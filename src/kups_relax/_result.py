@@ -52,8 +52,8 @@ class Result:
     def fingerprint(self) -> np.ndarray:
         """(n,) str: sha256 over the bits of everything that the structure got.
 
-        Positions, cell, energy, forces, fmax, number of steps and status: equal fingerprints are
-        equal bits.
+        Positions, cell, energy, forces, stress, fmax, number of steps and status: equal
+        fingerprints are equal bits.
         """
         return np.array([self._fingerprint(i) for i in range(len(self))], dtype=object)
 
@@ -77,7 +77,9 @@ class Result:
         digest.update(np.ascontiguousarray(atoms.positions, "<f8").tobytes())
         digest.update(np.ascontiguousarray(atoms.cell.array, "<f8").tobytes())
         if atoms.calc is not None:
-            digest.update(np.ascontiguousarray(atoms.calc.results["forces"], "<f8").tobytes())
+            for name in ("forces", "stress"):
+                if name in atoms.calc.results:
+                    digest.update(np.ascontiguousarray(atoms.calc.results[name], "<f8").tobytes())
         numbers = np.array([self.energy[i], self.fmax[i]], "<f8")
         digest.update(numbers.tobytes())
         digest.update(f"{self.n_steps[i]} {self.status[i]}".encode())

@@ -1,9 +1,8 @@
 """Calculators and structures that the tests of the ASE side share."""
 
-from functools import partial
+import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
@@ -12,10 +11,7 @@ from ase.calculators.emt import EMT
 from ase.utils.abc import Optimizable
 
 import kups_relax as kr
-from kups_relax.ops import apart, rounded
-from kups_relax.relaxation import axis_lengths, size_class
-from kups_relax.relaxation._step import _evaluate
-from kups_relax.relaxation._tiles import Tile
+from kups_relax.relaxation import axis_lengths, evaluate, size_class
 
 
 class Engine(Calculator):
@@ -26,33 +22,19 @@ class Engine(Calculator):
     def __init__(self, potential: Any, atoms: Atoms) -> None:
         super().__init__()
         [structure] = kr.io.structures_from(atoms)
+        self.structure = structure
         prepared = potential.prepare(structure)
         size = size_class(potential, structure.n_atoms, axis_lengths(potential, prepared))
         self.atom_capacity = size.n_atoms
         self.n_calls = 0
-        self.tile = Tile(potential, size, np.dtype(np.float64))
-        self.tile.put(0, structure.positions, prepared)
         self.potential = potential
-        with jax.enable_x64(True):
-            self.terms = self.tile.terms()
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
         self.n_calls += 1
-        n = len(atoms)
-        positions = self.tile.positions.copy()
-        positions[:, :n, 0] = atoms.positions.T
-        with jax.enable_x64(True):
-            energy, forces = evaluate(self.potential, positions, self.terms, True)
-        self.results = {
-            "energy": float(energy[0]),
-            "forces": np.array(np.asarray(forces)[:, :n, 0].T, order="C"),
-        }
-
-
-@partial(jax.jit, static_argnums=0)
-def evaluate(potential, positions, terms, needed):
-    return apart(needed, rounded(partial(_evaluate, potential)), positions, terms)
+        moved = dataclasses.replace(self.structure, positions=atoms.positions.copy())
+        [got] = evaluate(self.potential, [moved])
+        self.results = {"energy": got.energy, "forces": got.forces}
 
 
 class Springs(Calculator):

@@ -113,13 +113,17 @@ def fits(prepared: Any, capacity: int) -> bool:
 
 @jax.jit
 def compute(positions: jax.Array, terms: Terms) -> tuple[dict[str, jax.Array], Evaluation]:
-    return POTENTIAL.term_energies(positions, terms), POTENTIAL.evaluate(positions, terms)
+    return POTENTIAL.term_energies(positions, terms), POTENTIAL.evaluate(
+        positions, jnp.zeros((3, 3, positions.shape[-1])), terms
+    )
 
 
 @jax.jit
 @jax.grad
 def slope_of_energy(positions: jax.Array, terms: Terms) -> jax.Array:
-    return jnp.sum(POTENTIAL.evaluate(positions, terms).energy)
+    return jnp.sum(
+        POTENTIAL.evaluate(positions, jnp.zeros((3, 3, positions.shape[-1])), terms).energy
+    )
 
 
 def run(structures: Sequence[Structure], capacity: int, dtype: Any = np.float64, **options: Any):
@@ -341,8 +345,10 @@ def test_a_lane_has_the_same_bits_whatever_its_companions(dtype: Any) -> None:
 def test_rounded_program_has_the_same_bits_at_any_number_of_lanes(dtype: Any) -> None:
     evaluate = jax.jit(rounded(POTENTIAL.evaluate))
     x, terms = few(dtype=dtype)
-    whole = evaluate(x, terms)
-    part = evaluate(x[..., 5:8], jax.tree.map(lambda array: array[..., 5:8], terms))
+    cell = jnp.zeros((3, 3, x.shape[-1]), x.dtype)
+    whole = evaluate(x, cell, terms)
+    some = jax.tree.map(lambda array: array[..., 5:8], (x, cell, terms))
+    part = evaluate(*some)
     assert np.array_equal(part.energy, whole.energy[5:8])
     assert np.array_equal(part.forces, whole.forces[..., 5:8])
 

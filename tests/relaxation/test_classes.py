@@ -49,7 +49,7 @@ def test_classes_grow_with_the_structure():
 def test_lanes_fill_vector_units():
     for capacity in atom_capacities(10_000):
         lanes = n_lanes(capacity)
-        assert lanes >= 8
+        assert lanes * capacity >= 512
         assert lanes & (lanes - 1) == 0
 
 
@@ -75,8 +75,12 @@ def test_an_axis_of_the_potential_can_need_a_larger_class():
     assert size_class(Bonded(), 8, {"bonds": 4}).n_atoms == 8
     assert size_class(Bonded(), 8, {"bonds": 5}).n_atoms == 16
     assert size_class(Bonded(), 8, {"bonds": 5}).capacities == (("bonds", 8),)
-    # An axis that the potential does not name is as long as the atoms.
-    assert size_class(argon(), 3, {"atoms": 3, "other": 9}).n_atoms == 16
+
+
+def test_an_axis_that_the_potential_does_not_name_gets_room_of_its_own():
+    assert size_class(argon(), 3, {"atoms": 3, "other": 9}).capacities == (("other", 16),)
+    assert size_class(argon(), 3, {"atoms": 3, "other": 16}).capacities == (("other", 24),)
+    assert size_class(argon(), 3, {"atoms": 3, "other": 0}).capacities == (("other", 8),)
 
 
 def test_what_no_class_holds_is_refused():

@@ -15,19 +15,19 @@ from kups_relax import relaxation
 from kups_relax.relaxation import Job, Program, Scheduler, Status, axis_lengths, size_class
 
 
-def jobs_of(structures, potential=None):
+def jobs_of(structures, potential=None, optimizer="lbfgs"):
     potential = potential or argon()
+    program = Program(potential, ko.get(optimizer))
     jobs = []
     for number, entry in enumerate(kr.io.structures_from(structures)):
         terms = potential.prepare(entry)
         size = size_class(potential, entry.n_atoms, axis_lengths(potential, terms))
-        jobs.append(Job(number=number, positions=entry.positions, prepared=terms, size=size))
+        jobs.append(Job(number, entry, program, terms, size))
     return jobs
 
 
-def scheduler(potential=None, max_steps=200, n_workers=2, optimizer="lbfgs"):
-    program = Program(potential or argon(), ko.get(optimizer))
-    return Scheduler(program, dtype="float64", fmax=0.01, max_steps=max_steps, n_workers=n_workers)
+def scheduler(max_steps=200, n_workers=2):
+    return Scheduler(dtype="float64", fmax=0.01, max_steps=max_steps, n_workers=n_workers)
 
 
 def wait_for_threads(before):
@@ -87,14 +87,14 @@ def test_an_exception_in_the_consumer_stops_the_workers():
 class Broken(Cliff):
     """A potential whose author made a mistake."""
 
-    def evaluate(self, positions, terms):
+    def evaluate(self, positions, cell, terms):
         raise ZeroDivisionError("a mistake")
 
 
 def test_an_exception_in_a_worker_reaches_the_caller():
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError, match="a mistake"):
-        list(scheduler(Broken()).run(jobs_of(argon_clusters([3]), Broken())))
+        list(scheduler().run(jobs_of(argon_clusters([3]), Broken())))
     wait_for_threads(before)
 
 

@@ -27,7 +27,10 @@ Inputs = Annotated[
 PotentialName = Annotated[
     str | None,
     typer.Option(
-        "--potential", "-p", help="name, or name:key=value,...; see the command potentials"
+        "--potential",
+        "-p",
+        help="name, or name:key=value,... (see the command potentials), or that of your own: "
+        "package.module:factory, model.py:factory.",
     ),
 ]
 OptimizerName = Annotated[str, typer.Option(help="lbfgs, or ase-lbfgs (ASE's to the letter).")]
@@ -113,6 +116,39 @@ def verify(
     print(report)
     for draw, structure in report.mismatches:
         print(f"draw {draw}: {structure} differs from itself alone", file=sys.stderr)
+    raise typer.Exit(OK if report.ok else NOT_ALL)
+
+
+@app.command()
+def check(
+    inputs: Inputs,
+    potential: PotentialName = None,
+    dtype: Dtype = "float64",
+    precision: Annotated[
+        float | None,
+        typer.Option(help="Relative precision that the potential has by intention, e.g. 1e-9."),
+    ] = None,
+    checks: Annotated[
+        str | None, typer.Option(help="Those to run, by name, separated by commas; all.")
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Random batches.")] = 8,
+    n_conformers: Conformers = 1,
+    seed: Seed = 0,
+) -> None:
+    """Check a potential: derivatives, symmetries, padding, and that batching changes nothing."""
+    from kups_relax import io
+    from kups_relax.testing import check_potential
+
+    report = check_potential(
+        _need(potential, inputs),
+        io.structures_from(list(inputs), seed=seed, n_conformers=n_conformers),
+        dtype=dtype,
+        precision=precision,
+        checks=None if checks is None else [name.strip() for name in checks.split(",")],
+        draws=draws,
+        seed=seed,
+    )
+    print(report)
     raise typer.Exit(OK if report.ok else NOT_ALL)
 
 

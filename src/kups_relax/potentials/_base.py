@@ -33,16 +33,18 @@ class Field:
 
 @dataclasses.dataclass(frozen=True)
 class Terms:
-    """What a potential needs of the structures in a tile, apart from positions.
+    """What a potential needs of the structures in a tile, apart from positions and cells.
 
     Attributes:
         arrays: One array for each `Field`, its axes padded to capacity, then the lanes:
             (*axes, n_lanes).
         counts: For each named axis, (n_lanes,) int32: how many of its rows are real.
+        parameters: What `Potential.parameters` gave, shared by all lanes.
     """
 
     arrays: Mapping[str, jax.Array]
     counts: Mapping[str, jax.Array]
+    parameters: Any = None
 
     def __getitem__(self, name: str) -> jax.Array:
         return self.arrays[name]
@@ -52,37 +54,63 @@ class Terms:
         return jnp.arange(capacity, dtype=jnp.int32)[:, None] < self.counts[axis]
 
 
-jax.tree_util.register_dataclass(Terms, data_fields=["arrays", "counts"], meta_fields=[])
+jax.tree_util.register_dataclass(
+    Terms, data_fields=["arrays", "counts", "parameters"], meta_fields=[]
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Energy and forces of every lane of a tile.
+    """Energy and forces of every lane of a tile, and what else a potential gives.
+
+    What is not used is not computed: the compiler drops it.
 
     Attributes:
         energy: (n_lanes,), eV.
         forces: (3, atom capacity, n_lanes), eV/Angstrom; zero for padding atoms.
+        stress: (3, 3, n_lanes), eV/Angstrom^3, ASE's sign: the derivative of the energy by the
+            strain, over the volume. None: not supported.
+        energies: (atom capacity, n_lanes), eV, shares of the atoms. None: there are none.
     """
 
     energy: jax.Array
     forces: jax.Array
+    stress: jax.Array | None = None
+    energies: jax.Array | None = None
 
 
-jax.tree_util.register_dataclass(Evaluation, data_fields=["energy", "forces"], meta_fields=[])
+jax.tree_util.register_dataclass(
+    Evaluation, data_fields=["energy", "forces", "stress", "energies"], meta_fields=[]
+)
 
 
-class Potential(abc.ABC):
-    """An energy model that runs on tiles.
+class EnergyModel(abc.ABC):
+    """What relaxes a structure: a `Potential` on the device, or a `HostPotential`.
 
-    A potential is an immutable value: it is hashed and compared by its options, because the
+    A model is an immutable value: it is hashed and compared by its options, because the
     compiled program depends on it and on nothing else of it. Everything that differs from one
     structure to the next is data, made on the host by `prepare`.
-
-    To add one: subclass as a frozen dataclass, fill in the four methods, register the name in
-    `potentials/_named.py`, test it against an oracle, and run `kups_relax.verify` on it.
     """
 
     name: ClassVar[str]
+
+    @property
+    def skin(self) -> float | None:
+        """Angstrom: how long prepared arrays hold. None: always.
+
+        They hold until an atom is skin/2 away from where it was when `prepare` was called; the
+        engine then calls it again, for that structure alone.
+        """
+        return None
+
+    def specialize(self, structure: Structure) -> "EnergyModel":
+        """Return the form of this model that a structure needs, e.g. one with neighbour lists.
+
+        Raises:
+            PotentialError: No form can describe the structure.
+        """
+        del structure
+        return self
 
     @abc.abstractmethod
     def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
@@ -101,23 +129,54 @@ class Potential(abc.ABC):
         """Say how the arrays that `prepare` returns are laid out."""
 
     def capacities(self, n_atoms: int) -> Mapping[str, int]:
-        """Lengths of the potential's own axes in a tile whose atom capacity is `n_atoms`.
+        """Lengths of the model's own axes in a tile whose atom capacity is `n_atoms`.
 
         The engine gives a structure the smallest atom capacity at which everything fits, so
-        these need to be generous for common structures and not for all.
+        these need to be generous for common structures and not for all. An axis that is not
+        named here gets a capacity of its own, from its length in the structure.
         """
+        del n_atoms
         return {}
 
-    @abc.abstractmethod
-    def evaluate(self, positions: jax.Array, terms: Terms) -> Evaluation:
-        """Compute energy and forces of a tile: pure, jittable, nothing looks across lanes.
-
-        Args:
-            positions: (3, atom capacity, n_lanes), Angstrom. Padding atoms are at the origin.
-            terms: The prepared arrays.
-        """
+    def n_lanes(self, n_atoms: int) -> int | None:
+        """Structures side by side in a tile of that atom capacity. None: the engine chooses."""
+        del n_atoms
+        return None
 
     def describe(self) -> dict[str, Any]:
         """Return the options as plain values, for records and reports."""
         options = dataclasses.asdict(self) if dataclasses.is_dataclass(self) else {}
         return {"name": self.name, **options}
+
+
+class Potential(EnergyModel):
+    """An energy model that runs on tiles, on the device.
+
+    To add one: subclass as a frozen dataclass, fill in `prepare`, `fields` and `evaluate`,
+    register the name in `potentials/_named.py`, test it against an oracle, and run
+    `kups_relax.verify` and `kups_relax.testing.check_potential` on it.
+
+    Attributes:
+        rounds: Whether the engine has every operation of `evaluate` rounded on its own
+            (`kups_relax.ops.rounded`), so that its bits are the same in any program.
+    """
+
+    rounds: ClassVar[bool] = True
+
+    def parameters(self) -> Any:
+        """Return what all structures share and `evaluate` finds in its terms: a model's weights.
+
+        A pytree of arrays, or None.
+        """
+        return None
+
+    @abc.abstractmethod
+    def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
+        """Compute energy and forces of a tile: pure, jittable, nothing looks across lanes.
+
+        Args:
+            positions: (3, atom capacity, n_lanes), Angstrom. Padding atoms are at the origin.
+            cell: (3, 3, n_lanes), Angstrom: cell[i, :, lane] is lattice vector i. Zero for
+                structures without one, and in empty lanes.
+            terms: The prepared arrays.
+        """

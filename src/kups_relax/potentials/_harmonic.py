@@ -60,8 +60,9 @@ class Harmonic(Potential):
         bonds = np.stack([first, first + 1], axis=1).astype(np.int32)
         return {"bonds": bonds, "bonds_of": inverse_list(bonds, structure.n_atoms)}
 
-    def evaluate(self, positions: jax.Array, terms: Terms) -> Evaluation:
+    def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
         """See `Potential.evaluate`."""
+        del cell
         energy, gradient_of = jax.vjp(lambda x: self._energy(x, terms), positions)
         (gradient,) = gradient_of(jnp.ones_like(energy))
         return Evaluation(energy, -gradient)

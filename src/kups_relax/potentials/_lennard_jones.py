@@ -70,8 +70,9 @@ class LennardJones(Potential):
             "sigma2": ((sigma[:, None] + sigma) / 2) ** 2,
         }
 
-    def evaluate(self, positions: jax.Array, terms: Terms) -> Evaluation:
+    def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
         """See `Potential.evaluate`."""
+        del cell
         energy, forces = all_pairs(
             positions, terms.counts["atoms"], self._pair, terms["epsilon4"], terms["sigma2"]
         )

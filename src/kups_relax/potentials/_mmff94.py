@@ -145,8 +145,9 @@ class MMFF94(Potential):
             "torsions": 3 * n_atoms,
         }
 
-    def evaluate(self, positions: jax.Array, terms: Terms) -> Evaluation:
+    def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
         """Compute energy (eV) and forces (eV/Angstrom). See `Potential.evaluate`."""
+        del cell
         rows, forces = _bonded(positions, terms)
         energy, push = _all_pairs(positions, terms, terms["vdw_depth"], terms["charge_product"])
         of_angles = rows["angle"] + rows["stretch_bend"] + rows["out_of_plane"]

@@ -78,8 +78,9 @@ class Morse(Potential):
             "per_r0": 2 / (r0[:, None] + r0),
         }
 
-    def evaluate(self, positions: jax.Array, terms: Terms) -> Evaluation:
+    def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
         """See `Potential.evaluate`."""
+        del cell
         energy, forces = all_pairs(
             positions,
             terms.counts["atoms"],

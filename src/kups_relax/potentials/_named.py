@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from kups_relax.errors import OptionError
-from kups_relax.potentials._base import Potential
+from kups_relax.potentials._base import EnergyModel, Potential
 from kups_relax.potentials._harmonic import Harmonic
 from kups_relax.potentials._lennard_jones import LennardJones
 from kups_relax.potentials._loaded import FORM, is_location, load
@@ -14,7 +14,7 @@ from kups_relax.potentials._morse import Morse
 NAMED: dict[str, type[Potential]] = {p.name: p for p in (MMFF94, LennardJones, Morse, Harmonic)}
 
 
-def get(potential: Any) -> Potential:
+def get(potential: Any) -> EnergyModel:
     """Return the potential that a name stands for, e.g. "lennard-jones:epsilon=0.0104,sigma=3.4".
 
     Args:
@@ -29,7 +29,7 @@ def get(potential: Any) -> Potential:
             lists what there is. Or what is named cannot be imported, raises, or gives no
             potential.
     """
-    if isinstance(potential, Potential):
+    if isinstance(potential, EnergyModel):
         return potential
     if not isinstance(potential, str):
         raise OptionError(
@@ -39,7 +39,7 @@ def get(potential: Any) -> Potential:
     name, _, options = potential.partition(":")
     if name not in NAMED and is_location(potential):
         found = load(potential)
-        if not isinstance(found, Potential):
+        if not isinstance(found, EnergyModel):
             raise OptionError(
                 f"{potential!r} gives {found!r} ({type(found).__name__}), which is no kups_relax "
                 "potential; expected a Potential, or a function without arguments that returns one."

@@ -3,6 +3,10 @@
 from kups_relax.relaxation._classes import SizeClass as SizeClass
 from kups_relax.relaxation._classes import axis_lengths as axis_lengths
 from kups_relax.relaxation._classes import size_class as size_class
+from kups_relax.relaxation._evaluate import Evaluated as Evaluated
+from kups_relax.relaxation._evaluate import evaluate as evaluate
+from kups_relax.relaxation._evaluate import gives_stress as gives_stress
+from kups_relax.relaxation._evaluate import has_volume as has_volume
 from kups_relax.relaxation._scheduler import Job as Job
 from kups_relax.relaxation._scheduler import Outcome as Outcome
 from kups_relax.relaxation._scheduler import Scheduler as Scheduler

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from kups_relax.errors import CapacityError
-from kups_relax.potentials import Potential
+from kups_relax.potentials import EnergyModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,16 +37,22 @@ def atom_capacities(limit: int = 1 << 24) -> tuple[int, ...]:
 def n_lanes(n_atoms: int) -> int:
     """Lanes of a class: enough to fill vector units and to pay for a step's fixed cost.
 
-    A power of two, and at least 8: a tile's work grows with its atoms, so larger structures
-    need fewer neighbours in the batch, and a history that stays in the cache wants fewer.
+    A power of two: a tile's work grows with its atoms, so larger structures need fewer
+    companions, and a history that stays in the cache wants fewer. One that fills the vector
+    units by itself runs alone.
     """
     lanes = 64
-    while lanes > 8 and lanes * n_atoms > 1024:
+    while lanes > 1 and lanes * n_atoms > 1024:
         lanes //= 2
     return lanes
 
 
-def axis_lengths(potential: Potential, prepared: Mapping[str, np.ndarray]) -> dict[str, int]:
+def axis_capacity(length: int) -> int:
+    """Room for a named axis that its model gives no capacity: a tenth more, on the same ladder."""
+    return next(c for c in atom_capacities() if c >= length + length // 10)
+
+
+def axis_lengths(potential: EnergyModel, prepared: Mapping[str, np.ndarray]) -> dict[str, int]:
     """Measure the named axes of a structure's prepared arrays."""
     lengths: dict[str, int] = {}
     for name, field in potential.fields().items():
@@ -59,7 +65,7 @@ def axis_lengths(potential: Potential, prepared: Mapping[str, np.ndarray]) -> di
     return lengths
 
 
-def size_class(potential: Potential, n_atoms: int, lengths: Mapping[str, int]) -> SizeClass:
+def size_class(potential: EnergyModel, n_atoms: int, lengths: Mapping[str, int]) -> SizeClass:
     """Choose the smallest class in which a structure fits.
 
     Args:
@@ -73,7 +79,10 @@ def size_class(potential: Potential, n_atoms: int, lengths: Mapping[str, int]) -
     for capacity in atom_capacities():
         if capacity < n_atoms:
             continue
-        own = potential.capacities(capacity)
-        if all(length <= own.get(axis, capacity) for axis, length in lengths.items()):
-            return SizeClass(capacity, n_lanes(capacity), tuple(sorted(own.items())))
+        own = {"atoms": capacity, **potential.capacities(capacity)}
+        if all(length <= own.get(axis, length) for axis, length in lengths.items()):
+            free = {axis: axis_capacity(length) for axis, length in lengths.items()}
+            axes = {axis: length for axis, length in (free | own).items() if axis != "atoms"}
+            lanes = potential.n_lanes(capacity) or n_lanes(capacity)
+            return SizeClass(capacity, lanes, tuple(sorted(axes.items())))
     raise CapacityError(f"no size class holds a structure of {n_atoms} atoms with {dict(lengths)}.")

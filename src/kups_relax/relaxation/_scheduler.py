@@ -1,8 +1,8 @@
 """The host's part of a relaxation: fill lanes, collect what finishes, fill again.
 
-Structures wait in one queue for each size class. A worker thread takes a tile of the class with
-the most work, and keeps its lanes busy until that queue is empty. Workers share nothing but the
-queues; which structure meets which in a tile is chance, and changes no structure's bits.
+Structures wait in one queue for each program and size class. A worker thread takes a tile of the
+class with the most work, and keeps its lanes busy until that queue is empty. Workers share nothing
+but the queues; which structure meets which in a tile is chance, and changes no structure's bits.
 """
 
 import collections
@@ -10,15 +10,20 @@ import dataclasses
 import os
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
 
-from kups_relax.relaxation._classes import SizeClass
-from kups_relax.relaxation._status import Status
-from kups_relax.relaxation._step import Program, TileState, advance
+from kups_relax.data import Structure
+from kups_relax.errors import CapacityError, PotentialError, StructureError
+from kups_relax.potentials import Asked, EnergyModel, Evaluation, HostPotential, Session
+from kups_relax.relaxation._classes import SizeClass, axis_capacity, axis_lengths
+from kups_relax.relaxation._status import ADVICE, Status
+from kups_relax.relaxation._step import Program, TileState, advance, load, settle
 from kups_relax.relaxation._tiles import Tile
+
+_Class = tuple[Program, SizeClass]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +32,15 @@ class Job:
 
     Attributes:
         number: Place in the caller's input.
-        positions: (n_atoms, 3), Angstrom.
+        structure: What was read.
+        program: What it runs through: with the form of the potential that it needs.
         prepared: What the potential made of it.
         size: Its size class.
     """
 
     number: int
-    positions: np.ndarray
+    structure: Structure
+    program: Program
     prepared: Mapping[str, np.ndarray]
     size: SizeClass
 
@@ -47,25 +54,28 @@ class Outcome:
         positions: (n_atoms, 3) float64, Angstrom.
         energy: eV.
         forces: (n_atoms, 3) float64, eV/Angstrom.
+        stress: (3, 3) float64, eV/Angstrom^3; None where none was asked for.
         fmax: Longest force on an atom, eV/Angstrom.
         n_steps: Moves made.
         status: How it ended.
+        reason: Why it did not converge, and what to do.
     """
 
     number: int
     positions: np.ndarray
     energy: float
     forces: np.ndarray
+    stress: np.ndarray | None
     fmax: float
     n_steps: int
     status: Status
+    reason: str
 
 
 class Scheduler:
     """Run jobs to their end in tiles.
 
     Args:
-        program: Potential and optimizer.
         dtype: "float64" or "float32".
         fmax: Convergence threshold, eV/Angstrom.
         max_steps: Moves allowed to each structure.
@@ -78,19 +88,17 @@ class Scheduler:
 
     def __init__(
         self,
-        program: Program,
         *,
         dtype: str,
         fmax: float,
         max_steps: int,
         n_workers: int | None = None,
     ) -> None:
-        self._program = program
         self._dtype = np.dtype(dtype)
         self._fmax = self._dtype.type(fmax)
         self._max_steps = np.int32(max_steps)
         self._n_workers = n_workers
-        self._queues: dict[SizeClass, collections.deque[Job]] = {}
+        self._queues: dict[_Class, collections.deque[Job]] = {}
         self._lock = threading.Lock()
         self._outcomes: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -102,9 +110,9 @@ class Scheduler:
         that each has under way.
         """
         for job in jobs:
-            self._queues.setdefault(job.size, collections.deque()).append(job)
-        n_tiles = sum(-(-len(q) // size.n_lanes) for size, q in self._queues.items())
-        n_workers = min(n_tiles, self._n_workers or _default_workers())
+            self._queues.setdefault((job.program, job.size), collections.deque()).append(job)
+        n_tiles = sum(-(-len(q) // size.n_lanes) for (_, size), q in self._queues.items())
+        n_workers = min(n_tiles, self._n_workers or _default_workers(self._queues))
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(n_workers)]
         for thread in threads:
             thread.start()
@@ -124,92 +132,192 @@ class Scheduler:
                 thread.join()
 
     def _work(self) -> None:
+        sessions: dict[EnergyModel, Session] = {}
         try:
             with jax.enable_x64(self._dtype == np.float64):
-                while (size := self._next_class()) is not None and not self._stop.is_set():
-                    self._run_tile(size)
+                while (chosen := self._next_class()) is not None and not self._stop.is_set():
+                    self._run_tile(*chosen, sessions)
             self._outcomes.put(None)
         except BaseException as error:
             self._outcomes.put(error)
+        finally:
+            for session in sessions.values():
+                session.close()
 
-    def _next_class(self) -> SizeClass | None:
-        def work(size: SizeClass) -> int:
-            return len(self._queues[size]) * size.n_atoms
+    def _next_class(self) -> _Class | None:
+        def work(chosen: _Class) -> int:
+            return len(self._queues[chosen]) * chosen[1].n_atoms
 
         with self._lock:
-            waiting = [size for size, jobs in self._queues.items() if jobs]
+            waiting = [chosen for chosen, jobs in self._queues.items() if jobs]
             return max(waiting, key=work, default=None)
 
-    def _take(self, size: SizeClass) -> Job | None:
+    def _take(self, chosen: _Class) -> Job | None:
         with self._lock:
-            jobs = self._queues[size]
+            jobs = self._queues[chosen]
             return jobs.popleft() if jobs else None
 
-    def _run_tile(self, size: SizeClass) -> None:
-        tile = Tile(self._program.potential, size, self._dtype)
-        state = self._program.empty(tile.positions.shape, self._dtype)
+    def _give_back(self, job: Job) -> None:
+        """Queue a structure that outgrew its class."""
+        with self._lock:
+            self._queues.setdefault((job.program, job.size), collections.deque()).append(job)
+
+    def _run_tile(
+        self, program: Program, size: SizeClass, sessions: dict[EnergyModel, Session]
+    ) -> None:
+        tile = Tile(program.potential, size, self._dtype)
+        state = program.empty(tile.positions.shape, self._dtype)
         jobs: list[Job | None] = [None] * size.n_lanes
-        self._fill(tile, jobs)
+        self._fill(program, tile, jobs)
         terms = tile.terms()
         while tile.occupied.any() and not self._stop.is_set():
-            # With structures waiting, a few idle lanes are worth a return to the host.
-            idle = max(1, size.n_lanes // 8)
-            waiting = bool(self._queues[size])
-            state = advance(
-                self._program,
-                state,
-                terms,
-                tile.positions.copy(),
-                tile.fresh.copy(),
-                self._fmax,
-                self._max_steps,
-                np.int32(self.BUDGET),
-                np.int32(max(0, int(tile.occupied.sum()) - idle) if waiting else 0),
-            )
+            failed: Mapping[int, str] = {}
+            if isinstance(program.potential, HostPotential):
+                if program.potential not in sessions:
+                    sessions[program.potential] = program.potential.session()
+                session = sessions[program.potential]
+                state, failed = self._step_on_host(program, session, tile, jobs, state)
+            else:
+                # With structures waiting, a few idle lanes are worth a return to the host.
+                idle = max(1, size.n_lanes // 8)
+                waiting = bool(self._queues[program, size])
+                state = advance(
+                    program,
+                    state,
+                    terms,
+                    tile.start(),
+                    self._fmax,
+                    self._max_steps,
+                    np.int32(self.BUDGET),
+                    np.int32(max(0, int(tile.occupied.sum()) - idle) if waiting else 0),
+                )
             tile.fresh[:] = False
-            self._collect(tile, jobs, state)
-            if self._fill(tile, jobs):
+            self._collect(tile, jobs, state, failed)
+            renewed = self._renew(tile, jobs, state)
+            if self._fill(program, tile, jobs) or renewed:
                 terms = tile.terms()
 
-    def _fill(self, tile: Tile, jobs: list[Job | None]) -> bool:
+    def _step_on_host(
+        self,
+        program: Program,
+        session: Session,
+        tile: Tile,
+        jobs: list[Job | None],
+        state: TileState,
+    ) -> tuple[TileState, Mapping[int, str]]:
+        """Load what is fresh, have the session evaluate, judge and move."""
+        start = tile.start()
+        state = load(program, state, start)
+        structures = [None if job is None else job.structure for job in jobs]
+        asked = Asked(structures, state.trial, state.cell, program.stress)
+        evaluation, failed = session.evaluate(asked)
+        if not program.stress:
+            evaluation = Evaluation(evaluation.energy, evaluation.forces)
+        state = settle(program, state, evaluation, start, self._fmax, self._max_steps)
+        return state, failed
+
+    def _fill(self, program: Program, tile: Tile, jobs: list[Job | None]) -> bool:
         filled = False
         for lane in np.flatnonzero(~tile.occupied):
-            job = self._take(tile.size)
+            job = self._take((program, tile.size))
             if job is None:
                 break
-            tile.put(int(lane), job.positions, job.prepared)
+            tile.put(int(lane), job.structure.positions, job.prepared, job.structure.cell)
             jobs[lane] = job
             filled = True
         return filled
 
-    def _collect(self, tile: Tile, jobs: list[Job | None], state: TileState) -> None:
-        status = np.asarray(state.status)
-        done = np.flatnonzero(tile.occupied & (status != Status.RUNNING))
-        if not len(done):
-            return
-        positions, forces = np.asarray(state.positions), np.asarray(state.forces)
-        energy, fmax = np.asarray(state.energy), np.asarray(state.fmax)
-        n_steps = np.asarray(state.n_steps)
-        for lane in done:
+    def _renew(self, tile: Tile, jobs: list[Job | None], state: TileState) -> bool:
+        """Prepare anew the structures that have moved too far. Returns whether there were any."""
+        stale = np.flatnonzero(np.asarray(state.stale) & tile.occupied)
+        for lane in stale:
             job = jobs[lane]
             assert job is not None
-            n = len(job.positions)
-            self._outcomes.put(
-                Outcome(
-                    number=job.number,
-                    positions=np.array(positions[:, :n, lane].T, np.float64, order="C"),
-                    energy=float(energy[lane]),
-                    forces=np.array(forces[:, :n, lane].T, np.float64, order="C"),
-                    fmax=float(fmax[lane]),
-                    n_steps=int(n_steps[lane]),
-                    status=Status(int(status[lane])),
-                )
-            )
+            n = job.structure.n_atoms
+            trial = np.array(np.asarray(state.trial)[:, :n, lane].T, np.float64, order="C")
+            potential = job.program.potential
+            moved = dataclasses.replace(job.structure, positions=trial)
+            try:
+                prepared = potential.prepare(moved)
+                lengths = axis_lengths(potential, prepared)
+                room = {"atoms": tile.size.n_atoms, **dict(tile.size.capacities)}
+                if all(length <= room[axis] for axis, length in lengths.items()):
+                    tile.prepare(int(lane), trial, prepared)
+                    continue
+                # It starts again where it has room: what it gets stays a function of itself.
+                room |= {a: axis_capacity(n) for a, n in lengths.items() if n > room[a]}
+                axes = tuple(sorted((a, n) for a, n in room.items() if a != "atoms"))
+                size = dataclasses.replace(tile.size, capacities=axes)
+                self._give_back(dataclasses.replace(job, size=size))
+            except (PotentialError, StructureError, CapacityError) as error:
+                self._put(int(lane), job, _Arrays(state), Status.FAILED, str(error))
             jobs[lane] = None
             tile.free(int(lane))
+        return bool(len(stale))
+
+    def _collect(
+        self,
+        tile: Tile,
+        jobs: list[Job | None],
+        state: TileState,
+        failed: Mapping[int, str],
+    ) -> None:
+        status = np.asarray(state.status)
+        over = status != Status.RUNNING
+        over[list(failed)] = True
+        done = np.flatnonzero(tile.occupied & over)
+        if not len(done):
+            return
+        arrays = _Arrays(state)
+        for lane in done.tolist():
+            job = jobs[lane]
+            assert job is not None
+            if lane in failed:
+                self._put(lane, job, arrays, Status.FAILED, failed[lane])
+            else:
+                ended = Status(int(status[lane]))
+                self._put(lane, job, arrays, ended, ADVICE[ended])
+            jobs[lane] = None
+            tile.free(lane)
+
+    def _put(self, lane: int, job: Job, arrays: "_Arrays", status: Status, reason: str) -> None:
+        """Hand out what a structure got."""
+        n = job.structure.n_atoms
+        self._outcomes.put(
+            Outcome(
+                number=job.number,
+                positions=_rows(arrays.positions[:, :n, lane].T),
+                energy=float(arrays.energy[lane]),
+                forces=_rows(arrays.forces[:, :n, lane].T),
+                stress=None if arrays.stress is None else _rows(arrays.stress[..., lane]),
+                fmax=float(arrays.fmax[lane]),
+                n_steps=int(arrays.n_steps[lane]),
+                status=status,
+                reason=reason,
+            )
+        )
 
 
-def _default_workers() -> int:
+class _Arrays:
+    """The results of a tile, on the host."""
+
+    def __init__(self, state: TileState) -> None:
+        self.positions, self.forces = np.asarray(state.positions), np.asarray(state.forces)
+        self.energy, self.fmax = np.asarray(state.energy), np.asarray(state.fmax)
+        self.stress = None if state.stress is None else np.asarray(state.stress)
+        self.n_steps = np.asarray(state.n_steps)
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    return np.array(x, np.float64, order="C")
+
+
+def _default_workers(classes: Iterable[_Class]) -> int:
+    """Threads: what host potentials ask for, one for each core, or one on an accelerator."""
+    models = [program.potential for program, _ in classes]
+    asked = [(m.n_workers() or 1) for m in models if isinstance(m, HostPotential)]
+    if asked:
+        return max(asked)
     if jax.default_backend() != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,7 +6,6 @@ when results are collected and never what they are.
 
 import dataclasses
 import functools
-from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +16,7 @@ from jax.typing import ArrayLike
 from kups_relax._tree import dataclass
 from kups_relax.ops import apart, fold, product, root, rounded
 from kups_relax.optimizers import Lanes, Transform
-from kups_relax.potentials import Potential, Terms
+from kups_relax.potentials import EnergyModel, Evaluation, Potential, Terms
 from kups_relax.relaxation._status import Status
 
 # A level below XLA's default: on CPU it compiles in three quarters of the time and runs as fast.
@@ -28,29 +27,55 @@ traces: list[tuple[Any, ...]] = []
 
 
 @dataclass
+class Start:
+    """What the host hands to a tile, besides the potential's arrays.
+
+    Attributes:
+        positions: (3, A, L), of the fresh lanes; others are ignored.
+        cell: (3, 3, L), cell[i, :, lane] is lattice vector i; likewise.
+        reference: (3, A, L): for which positions the potential's arrays were prepared.
+        fresh: (L,) bool, lanes with a new structure.
+        occupied: (L,) bool; the others hold nothing that is waited for.
+    """
+
+    positions: jax.Array
+    cell: jax.Array
+    reference: jax.Array
+    fresh: jax.Array
+    occupied: jax.Array
+
+
+@dataclass
 class TileState:
     """What a tile knows of its structures.
 
-    Energy, forces and fmax belong to `positions`, the last geometry with finite values.
+    Energy, forces, stress and fmax belong to `positions`, the last geometry with finite values.
 
     Attributes:
         trial: (3, A, L), the geometry that is evaluated next.
         positions: (3, A, L).
+        cell: (3, 3, L).
         energy: (L,), eV.
         forces: (3, A, L), eV/Angstrom.
+        stress: (3, 3, L), eV/Angstrom^3; None where the program does not ask for it.
         fmax: (L,), longest force on an atom, eV/Angstrom.
         status: (L,) int32, a `Status`.
         n_steps: (L,) int32, moves made.
+        stale: (L,) bool, running structures whose arrays no longer hold at `trial`. A tile goes
+            back to the host before it evaluates one.
         optimizer: State of the optimizer.
     """
 
     trial: jax.Array
     positions: jax.Array
+    cell: jax.Array
     energy: jax.Array
     forces: jax.Array
+    stress: jax.Array | None
     fmax: jax.Array
     status: jax.Array
     n_steps: jax.Array
+    stale: jax.Array
     optimizer: Any
 
 
@@ -61,10 +86,12 @@ class Program:
     Attributes:
         potential: Energy model.
         optimizer: Step maker.
+        stress: Whether results say the stress.
     """
 
-    potential: Potential
+    potential: EnergyModel
     optimizer: Transform[Any]
+    stress: bool = False
 
     def empty(self, shape: tuple[int, int, int], dtype: Any) -> TileState:
         """Make the state of a tile without structures.
@@ -81,11 +108,14 @@ class Program:
         return TileState(
             trial=jnp.zeros(shape, dtype),
             positions=jnp.zeros(shape, dtype),
+            cell=jnp.zeros((3, 3, n_lanes), dtype),
             energy=jnp.zeros(n_lanes, dtype),
             forces=jnp.zeros(shape, dtype),
+            stress=jnp.zeros((3, 3, n_lanes), dtype) if self.stress else None,
             fmax=jnp.zeros(n_lanes, dtype),
             status=jnp.zeros(n_lanes, jnp.int32),
             n_steps=jnp.zeros(n_lanes, jnp.int32),
+            stale=jnp.zeros(n_lanes, bool),
             optimizer=optimizer,
         )
 
@@ -94,84 +124,113 @@ def advance(
     program: Program,
     state: TileState,
     terms: Terms,
-    start: ArrayLike,
-    fresh: ArrayLike,
+    start: Start,
     fmax: ArrayLike,
     max_steps: ArrayLike,
     budget: ArrayLike,
     keep_running: ArrayLike,
 ) -> TileState:
-    """Load fresh structures, then step until few lanes are running or the budget is spent.
+    """Load fresh structures, then step until the host is needed.
+
+    That is when few lanes are running, a lane's arrays are stale, or the budget is spent.
 
     Args:
         program: Static. With the shapes, all that decides what is compiled.
         state: The tile so far. Given up: its buffers become those of the result.
         terms: What the potential needs of the structures.
-        start: (3, A, L), positions of the fresh lanes; others are ignored.
-        fresh: (L,) bool, lanes with a new structure.
+        start: The fresh structures, and where arrays were prepared.
         fmax: () convergence threshold, eV/Angstrom.
         max_steps: () int32, moves allowed to a structure.
         budget: () int32, steps in this call.
         keep_running: () int32, return once at most so many lanes are running.
     """
-    run = _compiled(jax.default_backend())
-    return run(program, state, terms, start, fresh, fmax, max_steps, budget, keep_running)
+    run = _compiled(_advance, jax.default_backend())
+    return run(program, state, terms, start, fmax, max_steps, budget, keep_running)
+
+
+def load(program: Program, state: TileState, start: Start) -> TileState:
+    """Load fresh structures, for potentials that are evaluated on the host. Gives `state` up."""
+    return _compiled(_load, jax.default_backend())(program, state, start)
+
+
+def settle(
+    program: Program,
+    state: TileState,
+    evaluation: Evaluation,
+    start: Start,
+    fmax: ArrayLike,
+    max_steps: ArrayLike,
+) -> TileState:
+    """Judge and move, after the host evaluated the trial geometries. Gives `state` up."""
+    run = _compiled(_settle, jax.default_backend())
+    return run(program, state, evaluation, start, fmax, max_steps)
 
 
 @functools.cache
-def _compiled(platform: str) -> Any:
+def _compiled(function: Any, platform: str) -> Any:
     options = _COMPILER_OPTIONS.get(platform)
-    return jax.jit(_advance, static_argnums=0, donate_argnums=1, compiler_options=options)
+    return jax.jit(function, static_argnums=0, donate_argnums=1, compiler_options=options)
 
 
 def _advance(
     program: Program,
     state: TileState,
     terms: Terms,
-    start: jax.Array,
-    fresh: jax.Array,
+    start: Start,
     fmax: jax.Array,
     max_steps: jax.Array,
     budget: jax.Array,
     keep_running: jax.Array,
 ) -> TileState:
-    traces.append((program, start.shape, start.dtype))
-    state = _load(program, state, start, fresh)
+    traces.append((program, start.positions.shape, start.positions.dtype))
+    state = _load(program, state, start)
 
     def go_on(carry: tuple[jax.Array, TileState]) -> jax.Array:
         step, state = carry
         running = jnp.sum(state.status == Status.RUNNING, dtype=jnp.int32)
-        return (step < budget) & (running > keep_running)
+        return (step < budget) & (running > keep_running) & ~jnp.any(state.stale)
 
     def body(carry: tuple[jax.Array, TileState]) -> tuple[jax.Array, TileState]:
         step, state = carry
-        return step + 1, _step(program, state, terms, fmax, max_steps)
+        evaluation = evaluate_tile(
+            program.potential, max_steps >= 0, state.trial, state.cell, terms, program.stress
+        )
+        return step + 1, _settle(program, state, evaluation, start, fmax, max_steps)
 
     return lax.while_loop(go_on, body, (jnp.zeros((), jnp.int32), state))[1]
 
 
-def _load(program: Program, state: TileState, start: jax.Array, fresh: jax.Array) -> TileState:
-    zero = jnp.zeros((), start.dtype)
-    nan = jnp.full((), jnp.nan, start.dtype)
-    trial = jnp.where(fresh, start, state.trial)
+def _load(program: Program, state: TileState, start: Start) -> TileState:
+    fresh = start.fresh
+    zero = jnp.zeros((), start.positions.dtype)
+    nan = jnp.full((), jnp.nan, start.positions.dtype)
+    trial = jnp.where(fresh, start.positions, state.trial)
+    status = jnp.where(start.occupied, state.status, jnp.int32(Status.EMPTY))
     return TileState(
         trial=trial,
-        positions=jnp.where(fresh, start, state.positions),
+        positions=jnp.where(fresh, start.positions, state.positions),
+        cell=jnp.where(fresh, start.cell, state.cell),
         energy=jnp.where(fresh, nan, state.energy),
         forces=jnp.where(fresh, zero, state.forces),
+        stress=None if state.stress is None else jnp.where(fresh, zero, state.stress),
         fmax=jnp.where(fresh, nan, state.fmax),
-        status=jnp.where(fresh, jnp.int32(Status.RUNNING), state.status),
+        status=jnp.where(fresh, jnp.int32(Status.RUNNING), status),
         n_steps=jnp.where(fresh, 0, state.n_steps),
+        # Whatever was stale has been prepared anew when the host comes back.
+        stale=jnp.zeros_like(fresh),
         optimizer=program.optimizer.reset(state.optimizer, fresh, trial),
     )
 
 
-def _step(
-    program: Program, state: TileState, terms: Terms, fmax: jax.Array, max_steps: jax.Array
+def _settle(
+    program: Program,
+    state: TileState,
+    evaluation: Evaluation,
+    start: Start,
+    fmax: jax.Array,
+    max_steps: jax.Array,
 ) -> TileState:
-    energy, forces = apart(
-        max_steps >= 0, rounded(partial(_evaluate, program.potential)), state.trial, terms
-    )
+    energy, forces = evaluation.energy, evaluation.forces
     longest = root(jnp.max(fold(product(forces, forces)), axis=0))
 
     running = state.status == Status.RUNNING
@@ -184,20 +243,64 @@ def _step(
 
     steps, optimizer = program.optimizer.update(-forces, state.optimizer, state.trial)
     move = status == Status.RUNNING
+    trial = jnp.where(move, state.trial + steps, state.trial)
+    stress = state.stress
+    if stress is not None:
+        assert evaluation.stress is not None
+        stress = jnp.where(seen, evaluation.stress, stress)
     return TileState(
-        trial=jnp.where(move, state.trial + steps, state.trial),
+        trial=trial,
         positions=jnp.where(seen, state.trial, state.positions),
+        cell=state.cell,
         energy=jnp.where(seen, energy, state.energy),
         forces=jnp.where(seen, forces, state.forces),
+        stress=stress,
         fmax=jnp.where(seen, longest, state.fmax),
         status=status,
         n_steps=state.n_steps + move,
+        stale=move & _stale(program.potential, trial, start.reference),
         optimizer=optimizer,
     )
 
 
-def _evaluate(
-    potential: Potential, positions: jax.Array, terms: Terms
-) -> tuple[jax.Array, jax.Array]:
-    evaluation = potential.evaluate(positions, terms)
-    return evaluation.energy, evaluation.forces
+def _stale(potential: EnergyModel, trial: jax.Array, reference: jax.Array) -> jax.Array:
+    """(L,) bool: some atom has used up half the skin."""
+    if potential.skin is None:
+        return jnp.zeros(trial.shape[-1], bool)
+    moved = trial - reference
+    return jnp.max(fold(product(moved, moved)), axis=0) > (potential.skin / 2) ** 2
+
+
+def evaluate_tile(
+    potential: EnergyModel,
+    needed: jax.Array,
+    positions: jax.Array,
+    cell: jax.Array,
+    terms: Terms,
+    stress: bool = False,
+    energies: bool = False,
+) -> Evaluation:
+    """Evaluate a tile as a part of its own, so that its bits are the same in any program.
+
+    Args:
+        potential: Energy model.
+        needed: () bool that is true, and that the compiler cannot know.
+        positions: (3, A, L), Angstrom.
+        cell: (3, 3, L), Angstrom.
+        terms: The prepared arrays.
+        stress: Whether the stress is wanted.
+        energies: Whether the shares of the atoms are wanted.
+    """
+    assert isinstance(potential, Potential), potential
+
+    def evaluate(positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
+        got = potential.evaluate(positions, cell, terms)
+        return Evaluation(
+            got.energy,
+            got.forces,
+            got.stress if stress else None,
+            got.energies if energies else None,
+        )
+
+    run = rounded(evaluate) if potential.rounds else evaluate
+    return apart(needed, run, positions, cell, terms)

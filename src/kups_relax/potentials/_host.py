@@ -1,0 +1,75 @@
+"""Energy models that are evaluated on the host, between two steps of the optimizer."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kups_relax.data import Structure
+from kups_relax.potentials._base import EnergyModel, Evaluation, Field
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """The trial geometries of a tile.
+
+    Attributes:
+        structures: One for each lane: which structure it holds, with the geometry that it
+            started from. None: the lane needs no evaluation.
+        positions: (3, atom capacity, n_lanes), Angstrom: a `jax.Array`.
+        cell: (3, 3, n_lanes), Angstrom: likewise.
+        stress: Whether the stress is wanted.
+    """
+
+    structures: Sequence[Structure | None]
+    positions: Any
+    cell: Any
+    stress: bool
+
+
+class Session(abc.ABC):
+    """What one worker thread uses to evaluate: a process, a model on a device."""
+
+    @abc.abstractmethod
+    def evaluate(self, asked: Asked) -> tuple[Evaluation, Mapping[int, str]]:
+        """Evaluate the lanes that hold a structure.
+
+        Returns:
+            An evaluation of the whole tile, in the dtype of the positions (lanes that were not
+            asked for hold any finite numbers), and for each lane that could not be evaluated the
+            reason.
+        """
+
+    def close(self) -> None:
+        """Give up what the session holds."""
+        return None
+
+
+class HostPotential(EnergyModel):
+    """An energy model that the host evaluates: an ASE calculator, a model of another framework.
+
+    Structures take the same steps, judged and moved by the same programs, as with a `Potential`.
+    """
+
+    @abc.abstractmethod
+    def session(self) -> Session:
+        """Start what one worker thread needs. It is closed when the thread ends."""
+
+    def n_workers(self) -> int | None:
+        """How many threads evaluate at once. None: one."""
+        return None
+
+    def gives_stress(self) -> bool:
+        """Whether stress can be asked for."""
+        return False
+
+    def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
+        """See `EnergyModel.prepare`. There is nothing to prepare."""
+        del structure
+        return {}
+
+    def fields(self) -> Mapping[str, Field]:
+        """See `EnergyModel.fields`."""
+        return {}

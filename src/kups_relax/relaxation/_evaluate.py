@@ -1,0 +1,140 @@
+"""Single points: what structures have where they stand, from the engine's own tiles."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from kups_relax.data import Structure
+from kups_relax.errors import PotentialError
+from kups_relax.potentials import Asked, EnergyModel, Evaluation, HostPotential, Potential, Terms
+from kups_relax.relaxation._classes import SizeClass, axis_lengths, size_class
+from kups_relax.relaxation._step import evaluate_tile
+from kups_relax.relaxation._tiles import Tile
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """What one structure has where it stands.
+
+    Attributes:
+        energy: eV.
+        forces: (n_atoms, 3) float64, eV/Angstrom.
+        stress: (3, 3) float64, eV/Angstrom^3, ASE's sign; None where the potential has none.
+        energies: (n_atoms,) float64, eV, shares of the atoms; None where there are none.
+    """
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray | None = None
+    energies: np.ndarray | None = None
+
+
+def evaluate(
+    potential: EnergyModel, structures: Sequence[Structure], *, dtype: str = "float64"
+) -> list[Evaluated]:
+    """Evaluate structures where they stand, in the tiles that a relaxation would put them in.
+
+    Args:
+        potential: Energy model.
+        structures: Any number of them.
+        dtype: "float64" or "float32".
+
+    Returns:
+        One result for each structure.
+
+    Raises:
+        PotentialError: The potential cannot describe a structure.
+        CapacityError: A structure is too large for any size class.
+    """
+    groups: dict[tuple[EnergyModel, SizeClass, bool], list[tuple[int, Any]]] = {}
+    for number, structure in enumerate(structures):
+        form = potential.specialize(structure)
+        prepared = form.prepare(structure)
+        size = size_class(form, structure.n_atoms, axis_lengths(form, prepared))
+        key = (form, size, has_volume(structure))
+        groups.setdefault(key, []).append((number, prepared))
+    results: dict[int, Evaluated] = {}
+    for (form, size, solid), members in groups.items():
+        tile = Tile(form, size, np.dtype(dtype))
+        for first in range(0, len(members), size.n_lanes):
+            part = members[first : first + size.n_lanes]
+            for lane in range(size.n_lanes):
+                tile.free(lane)
+            for lane, (number, prepared) in enumerate(part):
+                s = structures[number]
+                tile.put(lane, s.positions, prepared, s.cell)
+            chosen = [structures[number] for number, _ in part]
+            got = _evaluate_chosen(form, tile, chosen, solid)
+            for (number, _), one in zip(part, got, strict=True):
+                results[number] = one
+    return [results[number] for number in range(len(structures))]
+
+
+def has_volume(structure: Structure) -> bool:
+    """Whether a structure has a stress: it is periodic in some direction, in a cell."""
+    return bool(structure.pbc.any()) and abs(np.linalg.det(structure.cell)) > 0
+
+
+def gives_stress(potential: EnergyModel, size: SizeClass, dtype: Any) -> bool:
+    """Whether a potential has a stress to give."""
+    if isinstance(potential, HostPotential):
+        return potential.gives_stress()
+    assert isinstance(potential, Potential)
+    return _shapes(potential, size, np.dtype(dtype)).stress is not None
+
+
+@functools.lru_cache(maxsize=256)
+def _shapes(potential: Potential, size: SizeClass, dtype: np.dtype) -> Evaluation:
+    tile = Tile(potential, size, dtype)
+    with jax.enable_x64(dtype == np.float64):
+        return jax.eval_shape(potential.evaluate, tile.positions, tile.cell, tile.terms())
+
+
+def _evaluate_chosen(
+    form: EnergyModel, tile: Tile, structures: Sequence[Structure], solid: bool
+) -> list[Evaluated]:
+    """Evaluate the first lanes of a tile."""
+    with jax.enable_x64(tile.dtype == np.float64):
+        stress = solid and gives_stress(form, tile.size, tile.dtype)
+        if isinstance(form, HostPotential):
+            session = form.session()
+            try:
+                empty = [None] * (tile.size.n_lanes - len(structures))
+                x, cell = jax.device_put((tile.positions.copy(), tile.cell.copy()))
+                got, failed = session.evaluate(Asked([*structures, *empty], x, cell, stress))
+            finally:
+                session.close()
+            if failed:
+                raise PotentialError(next(iter(failed.values())))
+        else:
+            got = evaluate_lanes(
+                form, np.bool_(True), tile.positions.copy(), tile.cell.copy(), tile.terms(), stress
+            )
+    return [take_lane(got, lane, s.n_atoms) for lane, s in enumerate(structures)]
+
+
+def take_lane(got: Evaluation, lane: int, n_atoms: int) -> Evaluated:
+    """Copy one lane of an evaluation."""
+    energies = None if got.energies is None else np.asarray(got.energies)[:n_atoms, lane]
+    return Evaluated(
+        energy=float(np.asarray(got.energy)[lane]),
+        forces=_rows(np.asarray(got.forces)[:, :n_atoms, lane].T),
+        stress=None if got.stress is None else _rows(np.asarray(got.stress)[..., lane]),
+        energies=None if energies is None else _rows(energies),
+    )
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    return np.array(x, np.float64, order="C")
+
+
+@functools.partial(jax.jit, static_argnames=("potential", "stress"))
+def evaluate_lanes(
+    potential: EnergyModel, needed: Any, positions: Any, cell: Any, terms: Terms, stress: bool
+) -> Evaluation:
+    """Evaluate a tile once: the part of the relaxation's program that does."""
+    return evaluate_tile(potential, needed, positions, cell, terms, stress, energies=True)
