@@ -9,8 +9,8 @@ import pytest
 from ase.build import bulk, fcc111, molecule
 
 import kups_relax as kr
+from helpers import singles
 from kups_relax.potentials import GraphModel
-from kups_relax.relaxation import evaluate
 
 # A hundred float32 numbers of the size of the energy, in another order.
 ENERGY = 1e-6
@@ -40,7 +40,7 @@ def structures() -> list[ase.Atoms]:
 
 def assert_same_numbers(model: GraphModel, expected: list[Any], dtype: str) -> None:
     """Energy, forces and stress of `structures` are those expected; None: nothing is."""
-    got = evaluate(model, structures(), dtype=dtype)
+    got = singles(model, structures(), dtype=dtype)
     known = [(g, e) for g, e in zip(got, expected, strict=True) if e is not None]
     assert len(known) >= 5
     for got, (energy, forces, stress) in known:

@@ -223,8 +223,9 @@ def _with_room(name: str, array: np.ndarray) -> np.ndarray:
     """Pad short lists, so that small structures share programs."""
     axes, fill = EDGE_ARRAYS[name]
     least = [_LEAST.get(str(axis), 0) for axis in axes]
-    pads = [(0, max(0, n - length)) for n, length in zip(least, array.shape, strict=True)]
-    return np.pad(array, pads, constant_values=fill)
+    padded = np.full(np.maximum(least, array.shape), fill, array.dtype)
+    padded[tuple(map(slice, array.shape))] = array
+    return padded
 
 
 def _check_output(name: str, out: Any, graph: Graph) -> None:
