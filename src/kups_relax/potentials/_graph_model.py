@@ -79,7 +79,7 @@ class GraphModel(Potential):
     params: Any
     cutoff: float
     _: dataclasses.KW_ONLY
-    skin: float = 0.5  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
+    skin: float = 0.5
     dtype: Literal["float32"] | None = None
     elements: tuple[str, ...] | None = None
     batching: Literal["one-by-one", "together"] = "one-by-one"
@@ -128,6 +128,11 @@ class GraphModel(Potential):
             "elements": None if self.elements is None else list(self.elements),
             "batching": self.batching,
         }
+
+    @property
+    def slack(self) -> float:
+        """See `EnergyModel.slack`."""
+        return self.skin / 2
 
     def parameters(self) -> Any:
         """See `Potential.parameters`."""
