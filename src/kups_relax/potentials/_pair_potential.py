@@ -144,11 +144,12 @@ class NeighborPairs(Potential):
         """See `Potential.evaluate`."""
         names = ("neighbor", "shift", *self.of.parameter_names)
         chunks = [_chunks(terms[name]) for name in names]
+        width = terms.counts["neighbors"]
         atom = jnp.arange(positions.shape[1], dtype=jnp.int32)[:, None]
         zero = jnp.zeros((), positions.dtype)
 
-        def add(sums: tuple[jax.Array, ...], chunk: Sequence[jax.Array]) -> Any:
-            neighbor, shift, *parameters = chunk
+        def add(k: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            neighbor, shift, *parameters = (x[k] for x in chunks)
             counts = neighbor >= 0
             shift = shift.astype(positions.dtype)
             d = take_rows(positions, jnp.maximum(neighbor, 0)) - positions[:, None]
@@ -160,12 +161,13 @@ class NeighborPairs(Potential):
             # An atom's own images move with it: they strain the cell, and do not push it.
             push = jnp.where(neighbor == atom, zero, pull)
             virial = jnp.stack([pull[a] * d[b] for a, b in _VOIGT])
-            terms = (energy[None], push, virial)
-            return tuple(map(_in_turn, sums, terms)), None
+            return tuple(map(_in_turn, sums, (energy[None], push, virial)))
 
         shape = positions.shape[1:]
         start = tuple(jnp.zeros((n, *shape), positions.dtype) for n in (1, 3, 6))
-        (energy, forces, virial), _ = lax.scan(add, start, chunks)
+        # As many as any lane needs: the rest would add 0.
+        n_chunks = (jnp.max(width) + jnp.int32(_CHUNK - 1)) // jnp.int32(_CHUNK)
+        energy, forces, virial = lax.fori_loop(jnp.int32(0), n_chunks, add, start)
         # Every pair stands in two rows.
         energies = energy[0] * 0.5
         return Evaluation(
