@@ -157,17 +157,15 @@ def described(error: BaseException) -> str:
     return type(error).__name__ + (f": {text}" if text else "") + where
 
 
-def main(descriptor: int) -> None:
+def main(connection: Connection) -> None:
     """Answer what comes through a connection, until it is closed."""
-    os.set_inheritable(descriptor, False)  # programs that calculators start do not hold it open
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    connection = Connection(descriptor)
     try:
         sys.path[:], factory = connection.recv()
         evaluator = Evaluator(_loaded(factory))
         connection.send(None)
-        while True:
-            atoms, *geometry = connection.recv()
+        while (message := connection.recv()) is not None:
+            atoms, *geometry = message
             try:
                 atoms = None if atoms is None else pickle.loads(atoms)
             except Exception as error:
@@ -176,7 +174,7 @@ def main(descriptor: int) -> None:
             else:
                 connection.send(evaluator.evaluate(atoms, *geometry))
     except (EOFError, ConnectionError):
-        pass
+        return
 
 
 def _loaded(factory: bytes) -> Callable[[], Any]:
@@ -202,4 +200,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    # Programs that a calculator starts do not hold it open; that it closes tells of the end.
+    os.set_inheritable(int(sys.argv[1]), False)
+    there = Connection(int(sys.argv[1]))
+    main(there)

@@ -60,19 +60,19 @@ class WorkerProcess:
                 f"the atoms cannot be sent to a worker process: {described(error)}. Remove what "
                 "cannot be pickled from atoms.info, or use workers=0."
             )
+        if self._process is None:
+            assert atoms is not None, "a structure whose process ended has failed"
+            self._start()
+        if self._interrupted:
+            return _INTERRUPTED
         try:
-            if self._process is None:
-                assert atoms is not None, "a structure whose process ended has failed"
-                self._start()
-            if self._interrupted:
-                return _INTERRUPTED
             return self._answer((data, positions, cell, stress))
-        except (EOFError, ConnectionError):
-            code = self._end(kill=True)
+        except (EOFError, OSError):
+            code = self._end(1.0)
             return _INTERRUPTED if self._interrupted else _how_it_died(code)
 
     def interrupt(self) -> None:
-        """Kill the process. From another thread: `evaluate` then returns, now and ever after."""
+        """Kill the process: `evaluate`, in another thread, then returns, now and ever after."""
         with self._lock:
             self._interrupted = True
             if self._process is not None:
@@ -80,7 +80,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Let the process end, and kill it if it does not."""
-        self._end(kill=False)
+        self._end(_END)
 
     def _start(self) -> None:
         with self._lock:
@@ -108,33 +108,39 @@ class WorkerProcess:
         assert connection is not None
         if not self._ready:
             if not connection.poll(_START):
-                self._end(kill=True)
+                self._end(0)
                 return f"a worker process did not start within {_START:g} s; it was killed."
             connection.recv()
             self._ready = True
         connection.send(message)
         if connection.poll(self._timeout):
             return connection.recv()
-        self._end(kill=True)
+        self._end(0)
         return (
             f"no answer within {self._timeout:g} s; its process was killed. Raise timeout, or "
             "leave the structure out."
         )
 
-    def _end(self, *, kill: bool) -> int:
-        """End the process; return its exit code, negative for a signal."""
+    def _end(self, seconds: float) -> int:
+        """End the process; kill it if it has not ended by itself within so many seconds.
+
+        Returns:
+            Its exit code; negative for a signal.
+        """
         with self._lock:
             process, connection = self._process, self._connection
             self._process = self._connection = None
         if process is None or connection is None:
             return 0
-        connection.close()
-        died = kill and _wait(process, 0.2)
-        if not died and (kill or not _wait(process, _END)):
-            _kill(process)
-        code = process.wait()
+        with connection, contextlib.suppress(OSError):
+            if seconds:
+                connection.send(None)
+                connection.poll(seconds)  # until its end is closed, the last that it does
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(min(seconds, 1.0))
+        _kill(process)
         self._finalizer.detach()
-        return code
+        return process.wait()
 
 
 def pickled(factory: Callable[[], Any]) -> bytes:
@@ -170,14 +176,6 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
 
 
 def _how_it_died(code: int) -> str:

@@ -193,13 +193,15 @@ class Scheduler:
         state = program.empty(tile.positions.shape, self._dtype)
         jobs: list[Job | None] = [None] * size.n_lanes
         self._fill(program, tile, jobs)
-        terms = tile.terms()
+        on_host = isinstance(program.potential, HostPotential)
+        terms = None if on_host else tile.terms()
         while tile.occupied.any() and not self._stop.is_set():
             failed: Mapping[int, str] = {}
             if isinstance(program.potential, HostPotential):
                 session = self._session(program.potential, sessions)
                 state, failed = self._step_on_host(program, session, tile, jobs, state)
             else:
+                assert terms is not None
                 # With structures waiting, a few idle lanes are worth a return to the host.
                 idle = max(1, size.n_lanes // 8)
                 waiting = bool(self._queues[program, size])
@@ -216,7 +218,7 @@ class Scheduler:
             tile.fresh[:] = False
             self._collect(tile, jobs, state, failed)
             renewed = self._renew(tile, jobs, state)
-            if self._fill(program, tile, jobs) or renewed:
+            if (self._fill(program, tile, jobs) or renewed) and not on_host:
                 terms = tile.terms()
 
     def _step_on_host(
@@ -229,7 +231,8 @@ class Scheduler:
     ) -> tuple[TileState, Mapping[int, str]]:
         """Load what is fresh, have the session evaluate, judge and move."""
         start = tile.start()
-        state = load(program, state, start)
+        if tile.fresh.any():
+            state = load(program, state, start)
         structures = [None if job is None else job.structure for job in jobs]
         fresh = tile.fresh.tolist()
         asked = Asked(structures, state.trial, state.cell, program.stress, fresh)
