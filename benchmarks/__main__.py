@@ -19,6 +19,7 @@ NAMES = (
     "first_call",
     "argon",
     "conformers",
+    "xtb",
 )
 
 if __name__ == "__main__":

@@ -230,9 +230,8 @@ class Scheduler:
         state: TileState,
     ) -> tuple[TileState, Mapping[int, str]]:
         """Load what is fresh, have the session evaluate, judge and move."""
-        start = tile.start()
         if tile.fresh.any():
-            state = load(program, state, start)
+            state = load(program, state, tile.start())
         structures = [None if job is None else job.structure for job in jobs]
         fresh = tile.fresh.tolist()
         asked = Asked(structures, state.trial, state.cell, program.stress, fresh)
@@ -244,7 +243,8 @@ class Scheduler:
             energy[list(failed)] = np.nan
         stress = evaluation.stress if program.stress else None
         evaluation = Evaluation(energy, evaluation.forces, stress)  # pyright: ignore
-        state = settle(program, state, evaluation, start, self._fmax, self._max_steps)
+        reference = None if program.potential.slack is None else tile.reference.copy()
+        state = settle(program, state, evaluation, reference, self._fmax, self._max_steps)
         return state, failed
 
     def _fill(self, program: Program, tile: Tile, jobs: list[Job | None]) -> bool:

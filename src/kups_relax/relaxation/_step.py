@@ -160,17 +160,18 @@ def settle(
     program: Program,
     state: TileState,
     evaluation: Evaluation,
-    start: Start,
+    reference: ArrayLike | None,
     fmax: ArrayLike,
     max_steps: ArrayLike,
 ) -> TileState:
     """Judge and move, after the host evaluated the trial geometries. Gives `state` up.
 
-    Compiled once for an optimizer, a slack and the shapes, whatever the potential.
+    Compiled once for an optimizer, a slack and the shapes, whatever the potential. `reference` is
+    that of `Start`, None where there is no slack.
     """
     run = _compiled(_settle, jax.default_backend())
     mover = (program.optimizer, program.potential.slack)
-    return run(mover, state, evaluation, start, fmax, max_steps)
+    return run(mover, state, evaluation, reference, fmax, max_steps)
 
 
 @functools.cache
@@ -203,7 +204,7 @@ def _advance(
         evaluation = evaluate_tile(
             program.potential, max_steps >= 0, state.trial, state.cell, terms, program.stress
         )
-        return step + 1, _settle(mover, state, evaluation, start, fmax, max_steps)
+        return step + 1, _settle(mover, state, evaluation, start.reference, fmax, max_steps)
 
     return lax.while_loop(go_on, body, (jnp.zeros((), jnp.int32), state))[1]
 
@@ -234,7 +235,7 @@ def _settle(
     mover: tuple[Transform[Any], float | None],
     state: TileState,
     evaluation: Evaluation,
-    start: Start,
+    reference: jax.Array | None,
     fmax: jax.Array,
     max_steps: jax.Array,
 ) -> TileState:
@@ -267,14 +268,14 @@ def _settle(
         fmax=jnp.where(seen, longest, state.fmax),
         status=status,
         n_steps=state.n_steps + move,
-        stale=move & _stale(slack, trial, start.reference),
+        stale=move & _stale(slack, trial, reference),
         optimizer=memory,
     )
 
 
-def _stale(slack: float | None, trial: jax.Array, reference: jax.Array) -> jax.Array:
+def _stale(slack: float | None, trial: jax.Array, reference: jax.Array | None) -> jax.Array:
     """(L,) bool: some atom has gone too far for the arrays that were prepared."""
-    if slack is None:
+    if slack is None or reference is None:
         return jnp.zeros(trial.shape[-1], bool)
     moved = trial - reference
     return jnp.max(fold(product(moved, moved)), axis=0) > slack**2
