@@ -1,5 +1,6 @@
 """ASE calculators as potentials: the same bits wherever they run, and faults that stay alone."""
 
+import gc
 import os
 import re
 import signal
@@ -475,3 +476,21 @@ def test_records_say_what_calculates_in_plain_values():
 def test_more_threads_than_workers_are_not_used(processes):
     kr.relax(molecules(), AseCalculator(EMT, workers=1), n_workers=4, **QUICK)
     assert len(processes) == 1
+
+
+def test_it_can_be_turned_into_an_ase_calculator_again(processes):
+    atoms = rattled("CH4", fault="exits")
+    atoms.calc = kr.ase.JaxCalculator(AseCalculator(Faulty, workers=1))
+    again = rattled("CH4")
+    again.calc = EMT()
+    for _ in range(FAULT_AT - 1):
+        assert np.array_equal(atoms.get_forces(), again.get_forces())
+        for one in (atoms, again):
+            one.positions[0, 0] += 0.01
+    with pytest.raises(PotentialError, match=r"'CH4-0' with calculator Faulty: .*\(exit code 3"):
+        atoms.get_forces()
+    # By a new process, which is gone with the calculator.
+    assert np.array_equal(atoms.get_forces(), again.get_forces())
+    atoms.calc = None
+    gc.collect()
+    assert [p.returncode for p in processes] == [3, -signal.SIGKILL]

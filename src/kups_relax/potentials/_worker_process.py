@@ -96,8 +96,8 @@ class WorkerProcess:
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
                 )
-            # Also when the interpreter ends before anybody closes this.
-            self._finalizer = weakref.finalize(self, _kill, self._process)
+            # Also when nobody closes this.
+            self._finalizer = weakref.finalize(self, _kill_and_wait, self._process)
         self._ready = False
         # A process that died at once is noticed by who waits for its answer.
         with contextlib.suppress(ConnectionError):
@@ -138,9 +138,8 @@ class WorkerProcess:
                 connection.poll(seconds)  # until its end is closed, the last that it does
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(min(seconds, 1.0))
-        _kill(process)
         self._finalizer.detach()
-        return process.wait()
+        return _kill_and_wait(process)
 
 
 def pickled(factory: Callable[[], Any]) -> bytes:
@@ -176,6 +175,11 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def _kill_and_wait(process: "subprocess.Popen[bytes]") -> int:
+    _kill(process)
+    return process.wait()
 
 
 def _how_it_died(code: int) -> str:

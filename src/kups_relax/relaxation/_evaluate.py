@@ -132,19 +132,17 @@ def _evaluate_chosen(
             got = evaluate_lanes(
                 form, np.bool_(True), tile.positions.copy(), tile.cell.copy(), tile.terms(), stress
             )
-    results = [take_lane(got, lane, s.n_atoms) for lane, s in enumerate(structures)]
-    if isinstance(form, HostPotential):
-        return [dataclasses.replace(one, stress=given(one.stress)) for one in results]
-    return results
+    return [take_lane(form, got, lane, s.n_atoms) for lane, s in enumerate(structures)]
 
 
-def take_lane(got: Evaluation, lane: int, n_atoms: int) -> Evaluated:
-    """Copy one lane of an evaluation."""
+def take_lane(form: EnergyModel, got: Evaluation, lane: int, n_atoms: int) -> Evaluated:
+    """Copy one lane of what a model gave."""
+    stress = None if got.stress is None else _rows(np.asarray(got.stress)[..., lane])
     energies = None if got.energies is None else np.asarray(got.energies)[:n_atoms, lane]
     return Evaluated(
         energy=float(np.asarray(got.energy)[lane]),
         forces=_rows(np.asarray(got.forces)[:, :n_atoms, lane].T),
-        stress=None if got.stress is None else _rows(np.asarray(got.stress)[..., lane]),
+        stress=given(stress) if isinstance(form, HostPotential) else stress,
         energies=None if energies is None else _rows(energies),
     )
 
