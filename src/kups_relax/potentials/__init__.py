@@ -14,3 +14,4 @@ from kups_relax.potentials._mmff94 import MMFF94 as MMFF94
 from kups_relax.potentials._morse import Morse as Morse
 from kups_relax.potentials._named import NAMED as NAMED
 from kups_relax.potentials._named import get as get
+from kups_relax.potentials._torch_sim import TorchSim as TorchSim
