@@ -111,9 +111,9 @@ class TorchSim(HostPotential):
         return dataclasses.replace(self, _common=(pbc, *said))
 
     def n_lanes(self, n_atoms: int) -> int | None:
-        """See `EnergyModel.n_lanes`: one, so that nobody waits for others, or as many as fit."""
+        """See `EnergyModel.n_lanes`: few lanes where structures are evaluated one by one."""
         del n_atoms
-        return 1 if self.batching == "one-by-one" else None
+        return 8 if self.batching == "one-by-one" else None
 
     def gives_stress(self) -> bool:
         """Whether the model computes the stress."""
@@ -130,13 +130,15 @@ class _Session(Session):
     def __init__(self, model: Any, *, together: bool) -> None:
         self._model = model
         self._together = together
-        self._rows: _Rows | None = None
+        self._rows: dict[tuple[_Member, ...], _Rows] = {}
 
     def close(self) -> None:
-        self._rows = None
+        self._rows.clear()
 
     def evaluate(self, asked: Asked) -> tuple[Evaluation, Mapping[int, str]]:
         members = [(lane, s) for lane, s in enumerate(asked.structures) if s is not None]
+        for key in [key for key in self._rows if not set(key) <= set(members)]:
+            del self._rows[key]
         with _ONE_AT_A_TIME:
             arrays = _Arrays(asked, self._model.device)
             alone = members
@@ -166,9 +168,10 @@ class _Session(Session):
         Raises:
             PotentialError: The model raised, or its output is not what the interface says.
         """
-        rows = self._rows
-        if rows is None or rows.members != tuple(members):
-            rows = self._rows = _Rows(members, self._model, arrays.device)
+        key = tuple(members)
+        if key not in self._rows:
+            self._rows[key] = _Rows(members, self._model, arrays.device)
+        rows = self._rows[key]
         state = rows.state(arrays)
         try:
             out = self._model(state)
@@ -197,14 +200,12 @@ class _Rows:
     """Where the atoms of a state's structures are in the tile, and what does not move.
 
     Attributes:
-        members: The structures in the state, in order of lanes.
         lanes: (n_atoms,) int64, lane of each atom.
         atoms: (n_atoms,) int64, place of each atom in its lane.
         systems: (n_structures,) int64, lane of each structure.
     """
 
     def __init__(self, members: Sequence[_Member], model: Any, device: Any) -> None:
-        self.members = tuple(members)
         structures = [s for _, s in members]
         counts = [s.n_atoms for s in structures]
         lanes = np.array([lane for lane, _ in members])
@@ -289,16 +290,12 @@ class _Arrays:
 
     def evaluation(self) -> Evaluation:
         """Return the results as JAX arrays, which take over the tensors' memory."""
-        stress = None if self.stress is None else _to_jax(self.stress)
-        return Evaluation(_to_jax(self.energy), _to_jax(self.forces), stress)
-
-
-def _to_jax(tensor: Any) -> jax.Array:
-    if tensor.device.type == "cpu":
-        # No copy either. An array by dlpack would be committed to its device, which JAX takes
-        # for another kind of argument: every program would be compiled a second time.
-        return jax.device_put(tensor.numpy())
-    return jnp.from_dlpack(tensor)
+        tensors = [t for t in (self.energy, self.forces, self.stress) if t is not None]
+        if self.device.type == "cpu":
+            # No copy either. Arrays by dlpack would be committed to their device, which JAX takes
+            # for another kind of argument: every program would be compiled a second time.
+            return Evaluation(*jax.device_put([t.numpy() for t in tensors]))
+        return Evaluation(*map(jnp.from_dlpack, tensors))
 
 
 def _completion(structure: Structure) -> np.ndarray:
