@@ -50,6 +50,9 @@ ROUNDING = 1e-12
 ROUNDING_32 = 2e-5
 
 BATCHING = ("one-by-one", "together")
+# One model for many tests, so that they share compiled programs.
+MODEL = Images()
+POTENTIALS = {batching: TorchSim(MODEL, batching=batching) for batching in BATCHING}
 
 # Versions before 0.5 have one pbc for all axes. In 0.3, forces and stress of the pair models are
 # twice the derivatives of their energy, and sheared cells are read by rows.
@@ -76,12 +79,23 @@ def mixed():
     return [*argon_clusters([2, 5, 9, 12, 3]), sheared(0), sheared(1, factor=1.02)]
 
 
-def with_xenon(number=1):
-    """A batch, with one structure that the faulty models stumble over."""
+def small():
+    """Clusters and crystals of one size class."""
+    return [*argon_clusters([2, 5, 7, 3]), sheared(0), sheared(1, factor=1.02)]
+
+
+def with_xenon():
+    """A batch, with one structure that spoilt models stumble over."""
     batch = argon_clusters([4, 6, 5, 7])
-    batch[number].numbers[0] = 54
-    batch[number].info["id"] = "the culprit"
+    batch[1].numbers[0] = 54
+    batch[1].info["id"] = "the culprit"
     return batch
+
+
+@pytest.fixture
+def spoilt(monkeypatch):
+    """Give the common model a fault."""
+    return lambda fault: monkeypatch.setattr(MODEL, "spoil", fault)
 
 
 def ase_results(atoms, rc=8.0):
@@ -103,9 +117,7 @@ def close(got, expected, tolerance):
 
 @pytest.mark.parametrize("batching", BATCHING)
 def test_energy_forces_and_stress_are_those_of_ase(batching):
-    for atoms, got in zip(
-        mixed(), single_points(TorchSim(Images(), batching=batching), mixed()), strict=True
-    ):
+    for atoms, got in zip(mixed(), single_points(POTENTIALS[batching], mixed()), strict=True):
         energy, forces, stress = ase_results(atoms)
         close(got.energy, energy, ROUNDING)
         close(got.forces, forces, ROUNDING)
@@ -172,7 +184,7 @@ def test_axes_that_this_version_cannot_tell_apart_are_refused(monkeypatch):
     slab = fcc111("Ar", (2, 2, 3), a=5.3, vacuum=8.0)
     slab.info["id"] = "a slab"
     with pytest.raises(PotentialError, match=r"'a slab': pbc is .*all or none"):
-        single_points(TorchSim(Images()), [slab])
+        single_points(POTENTIALS["one-by-one"], [slab])
 
 
 def test_charges_that_this_version_cannot_tell_are_refused(monkeypatch):
@@ -180,7 +192,7 @@ def test_charges_that_this_version_cannot_tell_are_refused(monkeypatch):
     ion = molecule("OH")
     ion.info.update(id="hydroxide", charge=-1)
     with pytest.raises(PotentialError, match=r"'hydroxide'.*charge -1"):
-        single_points(TorchSim(Images()), [ion])
+        single_points(POTENTIALS["one-by-one"], [ion])
 
 
 @pytest.mark.skipif(not _abilities()[1], reason="states of this TorchSim know no charge and spin")
@@ -204,22 +216,20 @@ def test_models_are_told_charge_and_spin_of_structures_that_say_them(batching):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_alone_and_batched_are_the_same_to_the_bit(batching, dtype):
     # Images works on one system after the other, and is exact together too.
-    report = kr.verify(
-        mixed(), TorchSim(Images(), batching=batching), draws=4, dtype=dtype, max_steps=8
-    )
+    report = kr.verify(small(), POTENTIALS[batching], draws=4, dtype=dtype, max_steps=8)
     assert report.ok, report
 
 
 @pytest.mark.parametrize("model", [LennardJonesModel, MorseModel, SoftSphereModel])
 def test_models_of_torch_sim_are_exact_one_by_one(model):
     model = model(3.4, 0.0104, dtype=torch.float64, compute_forces=True, compute_stress=True)
-    report = kr.verify(mixed(), TorchSim(model), draws=6, max_steps=15)
+    report = kr.verify(small(), TorchSim(model), draws=6, max_steps=15)
     assert report.ok, report
 
 
 def test_together_goes_where_one_by_one_goes():
     model = LennardJonesModel(SIGMA, EPSILON, dtype=torch.float64, compute_stress=True)
-    alone, together = (kr.relax(mixed(), TorchSim(model, batching=b)) for b in BATCHING)
+    alone, together = (kr.relax(small(), TorchSim(model, batching=b)) for b in BATCHING)
     assert together.converged.all()
     # Where sums are rounded otherwise, ends differ by what fmax leaves open.
     np.testing.assert_allclose(together.energy, alone.energy, rtol=0, atol=1e-6)
@@ -258,7 +268,7 @@ class InAse(Calculator):
 @pytest.mark.parametrize("optimizer", ["lbfgs", "ase-lbfgs"])
 def test_steps_are_those_of_the_optimizer_in_ase_to_the_bit(optimizer):
     model = LennardJonesModel(SIGMA, EPSILON, dtype=torch.float64)
-    batch = argon_clusters([3, 8, 13])
+    batch = argon_clusters([3, 8])
     result = kr.relax(batch, TorchSim(model), optimizer, max_steps=60)
     for i, atoms in enumerate(batch):
         atoms.calc = InAse(model)
@@ -272,7 +282,7 @@ def test_steps_are_those_of_the_optimizer_in_ase_to_the_bit(optimizer):
 
 @pytest.mark.parametrize("batching", BATCHING)
 @pytest.mark.parametrize(
-    ("spoil", "reason"),
+    ("fault", "reason"),
     [
         (raising, "Images raised RuntimeError: no xenon, please"),
         (giving_columns, "Images returned energy of shape (1, 1); expected (1,)"),
@@ -282,9 +292,10 @@ def test_steps_are_those_of_the_optimizer_in_ase_to_the_bit(optimizer):
     ],
     ids=["raises", "wrong shape", "no energy", "no forces", "nothing"],
 )
-def test_a_structure_that_the_model_fails_for_fails_alone(spoil, reason, batching):
-    result = kr.relax(with_xenon(), TorchSim(Images(spoil=spoil), batching=batching), max_steps=5)
-    sound = kr.relax(with_xenon(), TorchSim(Images(), batching=batching), max_steps=5)
+def test_a_structure_that_the_model_fails_for_fails_alone(spoilt, fault, reason, batching):
+    sound = kr.relax(with_xenon(), POTENTIALS[batching], max_steps=5)
+    spoilt(fault)
+    result = kr.relax(with_xenon(), POTENTIALS[batching], max_steps=5)
     assert result.status[1] == "failed"
     assert f"'the culprit': {reason}" in result.reason[1]
     for i in (0, 2, 3):
@@ -292,27 +303,28 @@ def test_a_structure_that_the_model_fails_for_fails_alone(spoil, reason, batchin
 
 
 @pytest.mark.parametrize("batching", BATCHING)
-def test_nan_ends_its_structure_alone(batching):
-    result = kr.relax(
-        with_xenon(), TorchSim(Images(spoil=giving_nan), batching=batching), max_steps=5
-    )
-    sound = kr.relax(with_xenon(), TorchSim(Images(), batching=batching), max_steps=5)
+def test_nan_ends_its_structure_alone(spoilt, batching):
+    sound = kr.relax(with_xenon(), POTENTIALS[batching], max_steps=5)
+    spoilt(giving_nan)
+    result = kr.relax(with_xenon(), POTENTIALS[batching], max_steps=5)
     assert result.status[1] == "non_finite"
     for i in (0, 2, 3):
         assert_same_result(result, i, sound, i)
 
 
-def test_a_model_that_raises_is_named_with_its_structure_in_single_points():
+def test_a_model_that_raises_is_named_with_its_structure_in_single_points(spoilt):
+    spoilt(raising)
     with pytest.raises(PotentialError, match="'the culprit': Images raised RuntimeError"):
-        single_points(TorchSim(Images(spoil=raising)), with_xenon())
+        single_points(POTENTIALS["one-by-one"], with_xenon())
 
 
-def test_models_may_write_into_the_state():
-    for batching in BATCHING:
-        expected = kr.relax(mixed(), TorchSim(Images(), batching=batching), max_steps=4)
-        got = kr.relax(mixed(), TorchSim(Images(spoil=writing), batching=batching), max_steps=4)
-        for i in range(len(mixed())):
-            assert_same_result(got, i, expected, i)
+@pytest.mark.parametrize("batching", BATCHING)
+def test_models_may_write_into_the_state(spoilt, batching):
+    expected = kr.relax(small(), POTENTIALS[batching], max_steps=4)
+    spoilt(writing)
+    got = kr.relax(small(), POTENTIALS[batching], max_steps=4)
+    for i in range(len(small())):
+        assert_same_result(got, i, expected, i)
 
 
 def test_a_model_without_stress_relaxes_crystals_without():
@@ -323,10 +335,11 @@ def test_a_model_without_stress_relaxes_crystals_without():
     assert point.stress is None
 
 
-def test_a_stress_that_was_promised_and_is_missing_fails_its_structure():
+def test_a_stress_that_was_promised_and_is_missing_fails_its_structure(spoilt):
+    spoilt(without("stress"))
     batch = [sheared(0), sheared(1)]
     batch[1].numbers[0] = 54
-    result = kr.relax(batch, TorchSim(Images(spoil=without("stress"))), max_steps=3)
+    result = kr.relax(batch, POTENTIALS["one-by-one"], max_steps=3)
     assert result.status.tolist() == ["max_steps", "failed"]
     assert "no stress; expected (1, 3, 3)" in result.reason[1]
 
@@ -338,7 +351,7 @@ def test_a_float32_model_serves_float64_runs_and_a_float64_model_float32_runs():
             energy, forces, _ = ase_results(atoms)
             close(got.energy, energy, ROUNDING_32)
             close(got.forces, forces, ROUNDING_32)
-        assert kr.verify(mixed()[2:6], potential, draws=2, dtype=dtype, max_steps=4).ok
+        assert kr.verify(small()[:4], potential, draws=2, dtype=dtype, max_steps=4).ok
 
 
 def test_calls_are_repeatable_with_several_threads():

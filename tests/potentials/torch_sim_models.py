@@ -21,7 +21,10 @@ class Images(ModelInterface):
         dtype: What it computes in.
         forces: Whether it has forces.
         stress: Whether it has stress.
-        spoil: What it does to its output before it returns it, given the state as well.
+
+    Attributes:
+        states: What it was called with.
+        spoil: Makes what it returns, from the state and what it should return.
     """
 
     def __init__(
@@ -30,13 +33,13 @@ class Images(ModelInterface):
         dtype: torch.dtype = torch.float64,
         forces: bool = True,
         stress: bool = True,
-        spoil: Callable[[Any, dict[str, Any]], Any] | None = None,
     ) -> None:
         super().__init__()
         self._device, self._dtype = torch.device("cpu"), dtype
         self._compute_forces, self._compute_stress = forces, stress
-        self.cutoff, self.spoil = cutoff, spoil
+        self.cutoff = cutoff
         self.states: list[Any] = []
+        self.spoil: Callable[[Any, dict[str, Any]], Any] = lambda state, out: out
 
     def forward(self, state: Any, **_: Any) -> dict[str, Any]:
         self.states.append(state)
@@ -50,7 +53,7 @@ class Images(ModelInterface):
         out = {"energy": torch.stack(energy), "forces": torch.cat(forces)}
         if self.compute_stress:
             out["stress"] = torch.stack(stress)
-        return out if self.spoil is None else self.spoil(state, out)
+        return self.spoil(state, out)
 
     def _system(self, x: Any, cell: Any, pbc: list[bool]) -> Any:
         x = x.detach().requires_grad_()
