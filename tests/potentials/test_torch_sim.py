@@ -54,8 +54,8 @@ BATCHING = ("one-by-one", "together")
 MODEL = Images()
 POTENTIALS = {batching: TorchSim(MODEL, batching=batching) for batching in BATCHING}
 
-# Versions before 0.5 have one pbc for all axes. In 0.3, forces and stress of the pair models are
-# twice the derivatives of their energy, and sheared cells are read by rows.
+# TorchSim 0.3, the last for Python 3.11, has one pbc for all axes; and its pair models have forces
+# and stress that are twice the derivatives of their energy, and read sheared cells by rows.
 needs_axes = pytest.mark.skipif(
     not _abilities()[0], reason="this TorchSim has one pbc for all axes; install a newer one"
 )
@@ -193,6 +193,15 @@ def test_charges_that_this_version_cannot_tell_are_refused(monkeypatch):
     ion.info.update(id="hydroxide", charge=-1)
     with pytest.raises(PotentialError, match=r"'hydroxide'.*charge -1"):
         single_points(POTENTIALS["one-by-one"], [ion])
+
+
+def test_a_spin_that_is_no_number_fails_its_structure_alone():
+    batch = argon_clusters([3, 4])
+    batch[0].info.update(id="a triplet", spin="high")
+    result = kr.relax(batch, POTENTIALS["one-by-one"], max_steps=3)
+    assert result.status[0] == "failed"
+    assert result.status[1] != "failed"
+    assert result.reason[0].startswith("'a triplet': spin is 'high'; it must be a number.")
 
 
 @pytest.mark.skipif(not _abilities()[1], reason="states of this TorchSim know no charge and spin")

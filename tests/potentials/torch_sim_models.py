@@ -44,6 +44,7 @@ class Images(ModelInterface):
     def forward(self, state: Any, **_: Any) -> dict[str, Any]:
         self.states.append(state)
         assert state.positions.dtype == state.cell.dtype == state.masses.dtype == self.dtype
+        assert (state.masses > 0).all()
         pbc = torch.as_tensor(state.pbc).expand(3).tolist()
         parts = [
             self._system(state.positions[state.system_idx == k], cell, pbc)

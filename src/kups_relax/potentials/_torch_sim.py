@@ -90,11 +90,17 @@ class TorchSim(HostPotential):
         """See `EnergyModel.specialize`: structures of one state have the same periodic axes.
 
         Raises:
-            PotentialError: This TorchSim cannot tell a model of the structure's periodic axes,
-                charge or spin.
+            PotentialError: The structure's charge or spin is no number, or this TorchSim cannot
+                tell a model of it, or of its periodic axes.
         """
         axes, labels = _abilities()
         pbc, said = _pbc(structure), _labels(structure)
+        wrong = [k for k, v in said.items() if not isinstance(v, int | float | np.number)]
+        if wrong:
+            raise PotentialError(
+                f"{structure.id!r}: {wrong[0]} is {said[wrong[0]]!r}; it must be a number. Correct "
+                "it, or take it from the structure."
+            )
         if not axes and any(pbc) != all(pbc):
             raise PotentialError(
                 f"{structure.id!r}: pbc is {list(pbc)}, and this version of TorchSim knows all or "
@@ -140,7 +146,7 @@ class _Session(Session):
         for key in [key for key in self._rows if not set(key) <= set(members)]:
             del self._rows[key]
         with _ONE_AT_A_TIME:
-            arrays = _Arrays(asked, self._model.device)
+            arrays = _Arrays(asked, _torch().device(self._model.device))
             alone = members
             if self._together and len(members) > 1:
                 alone = self._try_together(arrays, members)
@@ -172,9 +178,8 @@ class _Session(Session):
         if key not in self._rows:
             self._rows[key] = _Rows(members, self._model, arrays.device)
         rows = self._rows[key]
-        state = rows.state(arrays)
         try:
-            out = self._model(state)
+            out = self._model(rows.state(arrays))
         except Exception as error:
             raise PotentialError(
                 f"{_named(self._model)} raised {type(error).__name__}: {error}. Leave the "
@@ -320,7 +325,7 @@ def _pbc(structure: Structure) -> tuple[bool, ...]:
     return tuple(structure.pbc.tolist())
 
 
-def _labels(structure: Structure) -> dict[str, float]:
+def _labels(structure: Structure) -> dict[str, Any]:
     """Charge and spin, if the structure says them."""
     spin = None if structure.atoms is None else structure.atoms.info.get("spin")
     said = {"charge": structure.charge, "spin": spin}
