@@ -12,6 +12,7 @@ NAMES = (
     "ase_suite",
     "ase_optimize_test",
     "ase_overhead",
+    "adapters",
     "mmff94_accuracy",
     "mmff94_minimiser",
     "traces",

@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 import platform
-from importlib.metadata import version
+from importlib.metadata import distributions
 from typing import Any
 
 import jax
@@ -20,14 +20,15 @@ def machine() -> dict[str, Any]:
     if cpuinfo.exists():
         models = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
         processor = models[0].split(":")[1].strip() if models else processor
-    packages = ("jax", "jaxlib", "numpy", "ase", "rdkit", "optax")
+    packages = ("jax", "jaxlib", "numpy", "ase", "rdkit", "optax", "tblite", "nequix", "mlip")
+    packages += ("torch", "torch-sim-atomistic")
     return {
         "processor": processor,
         "cores": len(os.sched_getaffinity(0)),
         "load average": os.getloadavg(),
         "devices": [f"{d.platform}: {d.device_kind}" for d in jax.devices()],
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **{d.name: d.version for d in distributions() if d.name in packages},
     }
 
 

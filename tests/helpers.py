@@ -1,7 +1,6 @@
 """Cases and measures that tests of several packages share."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -9,8 +8,8 @@ import numpy as np
 from ase import Atoms
 
 import kups_relax as kr
-from kups_relax.relaxation import axis_lengths, size_class
-from kups_relax.relaxation._tiles import Tile
+from kups_relax import relaxation
+from kups_relax.relaxation import Evaluated
 
 DTYPES = ("float64", "float32")
 
@@ -95,29 +94,15 @@ class Traced:
         return self.call(*args)
 
 
+def singles(potential: Any, structures: Sequence[Any], dtype: str = "float64") -> list[Evaluated]:
+    """What the engine says of structures where they stand; of `ase.Atoms`, too."""
+    return relaxation.evaluate(potential, kr.io.structures_from(list(structures)), dtype=dtype)
+
+
 def evaluate(potential: Any, structures: Sequence[Any], dtype: str = "float64") -> Any:
-    """Energy (n,) and forces [(n_atoms, 3)] of structures, side by side in one tile."""
-    entries = kr.io.structures_from(list(structures))
-    prepared = [potential.prepare(entry) for entry in entries]
-    sizes = [
-        size_class(potential, entry.n_atoms, axis_lengths(potential, terms))
-        for entry, terms in zip(entries, prepared, strict=True)
-    ]
-    size = max(sizes, key=lambda size: size.n_atoms)
-    tile = Tile(potential, size, np.dtype(dtype))
-    for lane, (entry, terms) in enumerate(zip(entries, prepared, strict=True)):
-        tile.put(lane, entry.positions, terms, entry.cell)
-    with jax.enable_x64(dtype == "float64"):
-        evaluation = _evaluate(potential, tile.positions, tile.cell, tile.terms())
-        energy, forces = np.asarray(evaluation.energy), np.asarray(evaluation.forces)
-    return energy[: len(entries)], [
-        forces[:, : entry.n_atoms, lane].T for lane, entry in enumerate(entries)
-    ]
-
-
-@partial(jax.jit, static_argnums=0)
-def _evaluate(potential: Any, positions: Any, cell: Any, terms: Any) -> Any:
-    return potential.evaluate(positions, cell, terms)
+    """Energy (n,) and forces [(n_atoms, 3)] of structures."""
+    got = singles(potential, structures, dtype)
+    return np.array([one.energy for one in got]), [one.forces for one in got]
 
 
 def central_differences(potential: Any, atoms: Atoms, step: float = 1e-4) -> np.ndarray:
@@ -128,12 +113,27 @@ def central_differences(potential: Any, atoms: Atoms, step: float = 1e-4) -> np.
             other = atoms.copy()
             other.positions.reshape(-1)[k] += multiple * step
             shifted.append(other)
-    lanes = size_class(potential, len(atoms), {}).n_lanes
-    energy = np.concatenate(
-        [evaluate(potential, shifted[i : i + lanes])[0] for i in range(0, len(shifted), lanes)]
-    ).reshape(-1, 4)
+    energy = evaluate(potential, shifted)[0].reshape(-1, 4)
     slope = energy @ np.array([1, -8, 8, -1]) / (12 * step)
     return -slope.reshape(-1, 3)
+
+
+def stress_by_strain(potential: Any, atoms: Atoms, step: float = 1e-4) -> np.ndarray:
+    """(3, 3) stress by differences of the energy by the strain, of fourth order."""
+    stress, strained = np.zeros((3, 3)), []
+    corners = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]
+    for a, b in corners:
+        for multiple in (-2, -1, 1, 2):
+            deformation = np.eye(3)
+            deformation[a, b] += multiple * step / 2
+            deformation[b, a] += multiple * step / 2
+            strained.append(atoms.copy())
+            strained[-1].set_cell(atoms.cell.array @ deformation, scale_atoms=True)
+    energy = evaluate(potential, strained)[0].reshape(-1, 4)
+    slope = energy @ np.array([1, -8, 8, -1]) / (12 * step * atoms.get_volume())
+    for (a, b), value in zip(corners, slope, strict=True):
+        stress[a, b] = stress[b, a] = value
+    return stress
 
 
 def folded(x: np.ndarray) -> np.ndarray:

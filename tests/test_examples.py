@@ -1,6 +1,7 @@
 """The examples run, and do what they say."""
 
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -24,6 +25,15 @@ def test_argon_relaxes_all_clusters(tmp_path):
 def test_own_optimizer_finds_booths_minimum(tmp_path):
     out = run(tmp_path, EXAMPLES / "own_optimizer.py")
     assert out.count("[1. 3.]") == 4
+
+
+@pytest.mark.slow
+def test_own_model_learns_and_relaxes(tmp_path):
+    # A third of the structures and of the epochs.
+    out = run(tmp_path, EXAMPLES / "own_model.py", 96, 20)
+    error, size = map(float, re.findall(r"forces +([0-9.]+) .* forces are ([0-9.]+)", out)[0])
+    assert error < size / 2
+    assert "32 structures: 32 converged" in out
 
 
 @pytest.mark.slow

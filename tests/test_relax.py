@@ -284,7 +284,7 @@ BAD = {
     "periodic": (
         Atoms("Ar", cell=[5, 5, 5], pbc=True, info={"id": "bad"}),
         "pbc is",
-        "Set pbc=False",
+        "set pbc=False",
     ),
     "constraints": (
         Atoms("Ar2", [[0, 0, 0], [0, 0, 4]], constraint=FixAtoms([0]), info={"id": "bad"}),

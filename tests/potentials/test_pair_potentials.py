@@ -178,7 +178,8 @@ def test_potentials_are_values():
     assert LennardJones() != Morse()
     assert LennardJones(0.0104, 3.4) == LennardJones(epsilon=0.0104, sigma=3.4)
     assert argon().describe() == {
-        "name": "lennard-jones", "epsilon": 0.0104, "sigma": 3.4, "cutoff": None, "onset": None
+        "name": "lennard-jones", "epsilon": 0.0104, "sigma": 3.4, "cutoff": None,
+        "onset": None, "skin": 1.0,
     }  # fmt: skip
 
 
@@ -198,6 +199,8 @@ def test_potentials_are_values():
         ({"cutoff": 0.0}, "cutoff is 0.0"),
         ({"cutoff": -3.0, "onset": 1.0}, "cutoff is -3.0"),
         ({"cutoff": float("nan"), "onset": 1.0}, "cutoff is nan"),
+        ({"cutoff": 3.0, "skin": -0.1}, "skin is -0.1"),
+        ({"skin": float("nan")}, "skin is nan"),
         ({"onset": 2.0}, "onset is 2.0 without a cutoff"),
         ({"cutoff": 3.0, "onset": 3.0}, "onset is 3.0; it must be between 0 and the cutoff, 3.0"),
         ({"cutoff": 3.0, "onset": 0.0}, "onset is 0.0"),
@@ -222,10 +225,3 @@ def test_options_without_sense_are_refused(cls, options, message):
 def test_a_missing_element_is_named_with_the_structure(potential, name):
     with pytest.raises(PotentialError, match=f"'Ar9-0': {name}.*Add the element"):
         evaluate(potential, [mixture()])
-
-
-@pytest.mark.parametrize("potential", [LennardJones(), Morse()])
-def test_periodic_structures_are_refused_by_name(potential):
-    atoms = Atoms("Ar", cell=[9, 9, 9], pbc=[True, False, False], info={"id": "wire"})
-    with pytest.raises(PotentialError, match=r"'wire': pbc is \[True, False.*pbc=False"):
-        evaluate(potential, [atoms])

@@ -29,15 +29,18 @@ def test_all_pairs_is_the_double_loop(capacity):
     weights = np.stack([pack_pairs(m, capacity, fill=np.nan) for m in matrices], axis=-1)
 
     with jax.enable_x64(True):
-        energy, forces = jax.jit(all_pairs, static_argnums=2)(
+        energy, forces, energies = jax.jit(all_pairs, static_argnums=2)(
             positions, n_atoms, lambda r2, weight: (weight * r2, weight), weights
         )
     expected_energy, expected = np.zeros(3), np.zeros((3, capacity, 3))
+    shares = np.zeros((capacity, 3))
     for lane, n in enumerate(n_atoms):
         for i, j in itertools.combinations(range(n), 2):
             d = positions[:, j, lane] - positions[:, i, lane]
             expected_energy[lane] += matrices[lane][i, j] * (d @ d)
+            shares[[i, j], lane] += matrices[lane][i, j] * (d @ d) / 2
             expected[:, i, lane] += 2 * matrices[lane][i, j] * d
             expected[:, j, lane] -= 2 * matrices[lane][i, j] * d
     assert np.array_equal(energy, expected_energy)
     assert np.array_equal(forces, expected)
+    assert np.array_equal(energies, shares)

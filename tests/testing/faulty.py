@@ -29,8 +29,8 @@ class Pairs(Potential):
     fault: str = ""
 
     @property
-    def skin(self) -> float | None:
-        return None if self.fault == "no skin" else SKIN
+    def slack(self) -> float | None:
+        return None if self.fault == "no skin" else SKIN / 2
 
     def fields(self) -> Mapping[str, Field]:
         return {

@@ -86,6 +86,7 @@ def test_what_does_not_apply_is_not_tested_and_says_why():
     assert report["stress"].result == "not tested"
     assert report["stress"].note == "no structure is periodic along all axes"
     assert report["lattice vectors"].note == "no structure is periodic"
+    report = check_potential(kr.potentials.Harmonic(), argon_clusters([3]), checks=["energies"])
     assert report["energies"].note == "the potential gives no energies of atoms"
     report = check_potential(argon(), argon_clusters([3]), dtype="float32", checks=["precision"])
     assert report["precision"].note == "the run is float32"

@@ -95,11 +95,11 @@ class EnergyModel(abc.ABC):
     name: ClassVar[str]
 
     @property
-    def skin(self) -> float | None:
-        """Angstrom: how long prepared arrays hold. None: always.
+    def slack(self) -> float | None:
+        """Angstrom: how far an atom may be from where it was at `prepare`. None: anywhere.
 
-        They hold until an atom is skin/2 away from where it was when `prepare` was called; the
-        engine then calls it again, for that structure alone.
+        Half the skin of a neighbour list. When an atom has gone farther, the engine calls
+        `prepare` again, for that structure alone.
         """
         return None
 

@@ -1,7 +1,7 @@
 """Lennard-Jones."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -9,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from kups_relax.data import Structure
-from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
 from kups_relax.potentials._cutoff import check_cutoff
-from kups_relax.potentials._pairs import all_pairs
-from kups_relax.potentials._species import freeze, per_atom, refuse_periodic
+from kups_relax.potentials._pair_potential import PairPotential
+from kups_relax.potentials._species import freeze, per_atom
 
 
 @dataclasses.dataclass(frozen=True)
-class LennardJones(Potential):
+class LennardJones(PairPotential):
     """Lennard-Jones 12-6 over all pairs: 4 epsilon ((sigma/r)^12 - (sigma/r)^6).
 
     Elements mix by Lorentz and Berthelot: sigma by the arithmetic, epsilon by the geometric
@@ -24,13 +23,16 @@ class LennardJones(Potential):
     0 at the cutoff, or, where `onset` is given, taken smoothly to 0 between onset and cutoff
     (ASE's `smooth=True`, with rc=cutoff and ro=onset).
 
-    Costs O(n_atoms^2) a step. Non-periodic structures.
+    Molecules and clusters: all pairs, O(n_atoms^2) a step. With a cutoff also periodic
+    structures, with stress, and large ones, by neighbour lists.
 
     Attributes:
         epsilon: Well depth, eV: a number, or one for each chemical symbol.
         sigma: Distance of zero energy, Angstrom: likewise.
         cutoff: Angstrom, or None for all pairs.
         onset: Where the smooth cutoff begins, Angstrom, or None for a shifted one.
+        skin: Angstrom by which neighbour lists reach further than the cutoff. They hold until an
+            atom has moved half of it; no result depends on it.
 
     Raises:
         OptionError: A parameter that makes no sense.
@@ -45,43 +47,29 @@ class LennardJones(Potential):
     """
 
     name: ClassVar[str] = "lennard-jones"
+    parameter_names: ClassVar[tuple[str, ...]] = ("epsilon4", "sigma2")
 
     epsilon: Any = 1.0
     sigma: Any = 1.0
     cutoff: float | None = None
     onset: float | None = None
+    skin: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "epsilon", freeze("epsilon", self.epsilon))
         object.__setattr__(self, "sigma", freeze("sigma", self.sigma))
-        check_cutoff(self.cutoff, self.onset)
+        check_cutoff(self.cutoff, self.onset, self.skin)
 
-    def fields(self) -> Mapping[str, Field]:
-        """See `Potential.fields`."""
-        return {"epsilon4": Field(("pairs",)), "sigma2": Field(("pairs",))}
-
-    def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
-        """See `Potential.prepare`."""
-        refuse_periodic("LennardJones", structure)
+    def mixed(self, structure: Structure) -> Sequence[np.ndarray]:
+        """See `PairPotential.mixed`."""
         epsilon = per_atom("LennardJones", "epsilon", self.epsilon, structure)
         sigma = per_atom("LennardJones", "sigma", self.sigma, structure)
-        return {
-            "epsilon4": 4 * np.sqrt(epsilon[:, None] * epsilon),
-            "sigma2": ((sigma[:, None] + sigma) / 2) ** 2,
-        }
+        return 4 * np.sqrt(epsilon[:, None] * epsilon), ((sigma[:, None] + sigma) / 2) ** 2
 
-    def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
-        """See `Potential.evaluate`."""
-        del cell
-        energy, forces = all_pairs(
-            positions, terms.counts["atoms"], self._pair, terms["epsilon4"], terms["sigma2"]
-        )
-        return Evaluation(energy, forces)
-
-    def _pair(
+    def pair(
         self, r2: jax.Array, epsilon4: jax.Array, sigma2: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Energy and its slope in r2, of each pair."""
+        """See `PairPotential`."""
         inverse = 1.0 / r2
         x2 = sigma2 * inverse
         x6 = x2 * x2 * x2

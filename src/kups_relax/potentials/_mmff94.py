@@ -302,9 +302,8 @@ def _tilts(
 def _all_pairs(
     positions: jax.Array, terms: Terms, depth: jax.Array, charges: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    return all_pairs(
-        positions, terms.counts["atoms"], _nonbonded, terms["vdw_inverse_radius"], depth, charges
-    )
+    radius, n_atoms = terms["vdw_inverse_radius"], terms.counts["atoms"]
+    return all_pairs(positions, n_atoms, _nonbonded, radius, depth, charges)[:2]
 
 
 def _nonbonded(

@@ -1,7 +1,7 @@
 """Morse."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -9,28 +9,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from kups_relax.data import Structure
-from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
 from kups_relax.potentials._cutoff import check_cutoff
-from kups_relax.potentials._pairs import all_pairs
-from kups_relax.potentials._species import freeze, per_atom, refuse_periodic
+from kups_relax.potentials._pair_potential import PairPotential
+from kups_relax.potentials._species import freeze, per_atom
 
 
 @dataclasses.dataclass(frozen=True)
-class Morse(Potential):
+class Morse(PairPotential):
     """Morse over all pairs: epsilon (e^(-2 rho0 (r/r0 - 1)) - 2 e^(-rho0 (r/r0 - 1))).
 
     Elements mix by the geometric mean of epsilon and the arithmetic means of r0 and rho0. With
     a cutoff the numbers are those of `ase.calculators.morse.MorsePotential` with
     rcut1 = onset/r0 and rcut2 = cutoff/r0; an onset is then required.
 
-    Costs O(n_atoms^2) a step. Non-periodic structures.
+    Molecules and clusters: all pairs, O(n_atoms^2) a step. With a cutoff also periodic
+    structures, with stress, and large ones, by neighbour lists.
 
     Attributes:
         epsilon: Well depth, eV: a number, or one for each chemical symbol.
         r0: Distance of the minimum, Angstrom: likewise.
         rho0: Steepness, no unit: likewise.
         cutoff: Angstrom, or None for all pairs.
-        onset: Where the cutoff function begins, Angstrom.
+        onset: Where the cutoff function begins, Angstrom; 0.7 cutoff, if only that is given.
+        skin: Angstrom by which neighbour lists reach further than the cutoff. They hold until an
+            atom has moved half of it; no result depends on it.
 
     Raises:
         OptionError: A parameter that makes no sense.
@@ -43,58 +45,38 @@ class Morse(Potential):
     """
 
     name: ClassVar[str] = "morse"
+    parameter_names: ClassVar[tuple[str, ...]] = ("epsilon", "rho0", "per_r0")
 
     epsilon: Any = 1.0
     r0: Any = 1.0
     rho0: Any = 6.0
     cutoff: float | None = None
     onset: float | None = None
+    skin: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("epsilon", "r0", "rho0"):
             object.__setattr__(self, name, freeze(name, getattr(self, name)))
         if self.cutoff is not None and self.onset is None:
             object.__setattr__(self, "onset", 0.7 * self.cutoff)
-        check_cutoff(self.cutoff, self.onset)
+        check_cutoff(self.cutoff, self.onset, self.skin)
 
-    def fields(self) -> Mapping[str, Field]:
-        """See `Potential.fields`."""
-        return {
-            "epsilon": Field(("pairs",)),
-            "rho0": Field(("pairs",)),
-            "per_r0": Field(("pairs",)),
-        }
-
-    def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
-        """See `Potential.prepare`."""
-        refuse_periodic("Morse", structure)
+    def mixed(self, structure: Structure) -> Sequence[np.ndarray]:
+        """See `PairPotential.mixed`."""
         epsilon, r0, rho0 = (
             per_atom("Morse", name, getattr(self, name), structure)
             for name in ("epsilon", "r0", "rho0")
         )
-        return {
-            "epsilon": np.sqrt(epsilon[:, None] * epsilon),
-            "rho0": (rho0[:, None] + rho0) / 2,
-            "per_r0": 2 / (r0[:, None] + r0),
-        }
-
-    def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
-        """See `Potential.evaluate`."""
-        del cell
-        energy, forces = all_pairs(
-            positions,
-            terms.counts["atoms"],
-            self._pair,
-            terms["epsilon"],
-            terms["rho0"],
-            terms["per_r0"],
+        return (
+            np.sqrt(epsilon[:, None] * epsilon),
+            (rho0[:, None] + rho0) / 2,
+            2 / (r0[:, None] + r0),
         )
-        return Evaluation(energy, forces)
 
-    def _pair(
+    def pair(
         self, r2: jax.Array, epsilon: jax.Array, rho0: jax.Array, per_r0: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Energy and its slope in r2, of each pair."""
+        """See `PairPotential`."""
         r = jnp.sqrt(r2)
         x = jnp.exp(-rho0 * (r * per_r0 - 1.0))
         energy = epsilon * (x * x - (x + x))

@@ -50,7 +50,7 @@ def all_pairs(
     n_atoms: jax.Array,
     pair: Callable[..., tuple[jax.Array, jax.Array]],
     *parameters: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Sum a pair energy over all pairs of every lane.
 
     Args:
@@ -62,7 +62,8 @@ def all_pairs(
             broadcasts to it.
 
     Returns:
-        Energy (n_lanes,) and forces (3, A, n_lanes).
+        Energy (n_lanes,), forces (3, A, n_lanes), and the atoms' halves of the energies of their
+        pairs (A, n_lanes).
     """
     capacity = positions.shape[1]
     rings = n_rings(capacity)
@@ -81,4 +82,5 @@ def all_pairs(
     pull = jnp.where(counts, slope + slope, zero) * d
     rows = jnp.arange(rings)[:, None]
     forces = fold(pull - pull[:, rows, back], axis=1)
-    return fold(fold(energy)), forces
+    half = energy * 0.5
+    return fold(fold(energy)), forces, fold(half + half[rows, back])

@@ -10,6 +10,7 @@ from kups_relax.relaxation._evaluate import has_volume as has_volume
 from kups_relax.relaxation._scheduler import Job as Job
 from kups_relax.relaxation._scheduler import Outcome as Outcome
 from kups_relax.relaxation._scheduler import Scheduler as Scheduler
+from kups_relax.relaxation._single import SinglePoints as SinglePoints
 from kups_relax.relaxation._status import ADVICE as ADVICE
 from kups_relax.relaxation._status import Status as Status
 from kups_relax.relaxation._step import Program as Program

@@ -264,11 +264,11 @@ def _settle(
 
 
 def _stale(potential: EnergyModel, trial: jax.Array, reference: jax.Array) -> jax.Array:
-    """(L,) bool: some atom has used up half the skin."""
-    if potential.skin is None:
+    """(L,) bool: some atom has gone too far for the arrays that were prepared."""
+    if potential.slack is None:
         return jnp.zeros(trial.shape[-1], bool)
     moved = trial - reference
-    return jnp.max(fold(product(moved, moved)), axis=0) > (potential.skin / 2) ** 2
+    return jnp.max(fold(product(moved, moved)), axis=0) > potential.slack**2
 
 
 def evaluate_tile(

@@ -72,7 +72,7 @@ class Run:
 
         With the arrays that it started with, if the potential says that these hold always.
         """
-        if self.potential.specialize(case.structure).skin is None:
+        if self.potential.specialize(case.structure).slack is None:
             return moved(case.structure, positions)
         return changed(case.structure, positions)
 

@@ -181,7 +181,7 @@ def padding(run: Run) -> Check:
 
 
 def skin(run: Run) -> Check:
-    """Evaluate with what was prepared for other positions, as far away as the skin allows."""
+    """Evaluate with what was prepared for other positions, as far away as the slack allows."""
     random = run.random("skin")
     cases: list[Case] = []
     late: list[Structure] = []
@@ -192,7 +192,7 @@ def skin(run: Run) -> Check:
             # Far enough for distances to lie on both sides of any cutoff.
             here = rattled(case.structure, 0.1, random)
             moves = random.normal(size=(here.n_atoms, 3))
-            moves *= 0.49 * (form.skin or 0.6) / np.linalg.norm(moves, axis=1, keepdims=True)
+            moves *= 0.98 * (form.slack or 0.3) / np.linalg.norm(moves, axis=1, keepdims=True)
             before = changed(here, here.positions + moves)
             try:
                 for structure in (here, before):
@@ -210,10 +210,10 @@ def skin(run: Run) -> Check:
         "skin",
         findings,
         hint=(
-            "arrays that were prepared for positions within skin/2 of these (0.3 Å where skin is "
-            "None, which says that they hold always) give other numbers: lists made for the cutoff "
-            "alone and not cutoff + skin, no skin where there is a list, or pairs beyond the "
-            "cutoff that count"
+            "arrays that were prepared for positions within the slack of these (0.3 Å where it "
+            "is None, which says that they hold always) give other numbers: lists made for the "
+            "cutoff alone and not cutoff + skin, no slack where there is a list, or pairs beyond "
+            "the cutoff that count"
         ),
         otherwise="it cannot describe the structures a little way off",
     )
@@ -295,9 +295,9 @@ class Probe(Potential):
         return self.inner.rounds
 
     @property
-    def skin(self) -> float | None:
-        """See `Potential.skin`."""
-        return self.inner.skin
+    def slack(self) -> float | None:
+        """See `EnergyModel.slack`."""
+        return self.inner.slack
 
     def specialize(self, structure: Structure) -> "Probe":
         """See `Potential.specialize`."""
