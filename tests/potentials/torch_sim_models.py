@@ -1,0 +1,123 @@
+"""TorchSim models to test with: one that is right by the interface, and its faults."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch_sim.models.interface import ModelInterface
+
+EPSILON, SIGMA = 0.0104, 3.4
+XENON = 54
+
+
+class Images(ModelInterface):
+    """Lennard-Jones of ASE, shifted to zero at the cutoff, over all images of all atoms.
+
+    It takes cells as TorchSim documents them, and works on one system after the other.
+
+    Args:
+        cutoff: Angstrom.
+        dtype: What it computes in.
+        forces: Whether it has forces.
+        stress: Whether it has stress.
+
+    Attributes:
+        states: What it was called with.
+        spoil: Makes what it returns, from the state and what it should return.
+    """
+
+    def __init__(
+        self,
+        cutoff: float = 8.0,
+        dtype: torch.dtype = torch.float64,
+        forces: bool = True,
+        stress: bool = True,
+    ) -> None:
+        super().__init__()
+        self._device, self._dtype = torch.device("cpu"), dtype
+        self._compute_forces, self._compute_stress = forces, stress
+        self.cutoff = cutoff
+        self.states: list[Any] = []
+        self.spoil: Callable[[Any, dict[str, Any]], Any] = lambda state, out: out
+
+    def forward(self, state: Any, **_: Any) -> dict[str, Any]:
+        self.states.append(state)
+        assert state.positions.dtype == state.cell.dtype == state.masses.dtype == self.dtype
+        assert (state.masses > 0).all()
+        pbc = torch.as_tensor(state.pbc).expand(3).tolist()
+        parts = [
+            self._system(state.positions[state.system_idx == k], cell, pbc)
+            for k, cell in enumerate(state.cell)
+        ]
+        energy, forces, stress = zip(*parts, strict=True)
+        out = {"energy": torch.stack(energy), "forces": torch.cat(forces)}
+        if self.compute_stress:
+            out["stress"] = torch.stack(stress)
+        return self.spoil(state, out)
+
+    def _system(self, x: Any, cell: Any, pbc: list[bool]) -> Any:
+        x = x.detach().requires_grad_()
+        strain = torch.zeros(3, 3, dtype=self.dtype, requires_grad=True)
+        deform = torch.eye(3, dtype=self.dtype) + (strain + strain.T) / 2
+        here, columns = x @ deform, deform @ cell
+        reach = [0, 0, 0]
+        if any(pbc):
+            heights = 1 / torch.linalg.norm(torch.linalg.inv(cell), dim=1)
+            reach = [
+                int(self.cutoff / h) + 2 if p else 0 for h, p in zip(heights, pbc, strict=True)
+            ]
+        multiples = itertools.product(*(range(-n, n + 1) for n in reach))
+        shifts = torch.tensor(list(multiples), dtype=self.dtype) @ columns.T
+        d = here[:, None, None] - here[None, :, None] - shifts
+        squared = (d * d).sum(-1)
+        near = (squared > 0) & (squared < self.cutoff**2)
+        six = (SIGMA**2 / torch.where(near, squared, torch.ones_like(squared))) ** 3
+        beyond = (SIGMA / self.cutoff) ** 6
+        pair = 4 * EPSILON * (six * six - six - beyond * beyond + beyond)
+        energy = torch.where(near, pair, torch.zeros_like(pair)).sum() / 2
+        slope, strained = torch.autograd.grad(energy, (x, strain))
+        return energy.detach(), -slope, strained / torch.linalg.det(cell).abs()
+
+
+def has_xenon(state: Any) -> bool:
+    """Whether a state holds the atom that the models below stumble over."""
+    return bool((state.atomic_numbers == XENON).any())
+
+
+def raising(state: Any, out: dict[str, Any]) -> dict[str, Any]:
+    """Refuse states with xenon."""
+    if has_xenon(state):
+        raise RuntimeError("no xenon, please")
+    return out
+
+
+def giving_nan(state: Any, out: dict[str, Any]) -> dict[str, Any]:
+    """Have NaN for every system of a state with xenon, as where products mix systems."""
+    return {k: v * float("nan") for k, v in out.items()} if has_xenon(state) else out
+
+
+def giving_columns(state: Any, out: dict[str, Any]) -> dict[str, Any]:
+    """Have energies of a wrong shape in states with xenon."""
+    return {**out, "energy": out["energy"][:, None]} if has_xenon(state) else out
+
+
+def giving_nothing(state: Any, out: dict[str, Any]) -> dict[str, Any] | None:
+    """Return None for states with xenon."""
+    return None if has_xenon(state) else out
+
+
+def without(key: str) -> Callable[[Any, dict[str, Any]], dict[str, Any]]:
+    """Leave a part out in states with xenon."""
+
+    def spoil(state: Any, out: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in out.items() if k != key or not has_xenon(state)}
+
+    return spoil
+
+
+def writing(state: Any, out: dict[str, Any]) -> dict[str, Any]:
+    """Use the state as scratch space, as a model may."""
+    for name in ("positions", "cell", "masses", "atomic_numbers"):
+        getattr(state, name).zero_()
+    return out
