@@ -362,8 +362,8 @@ def _check_installed() -> None:
         _sim_state()
     except ImportError as error:
         raise OptionError(
-            f"TorchSim models need torch and torch-sim-atomistic, but {error}. "
-            "Install kups-relax[torch-sim]."
+            "TorchSim models need torch and torch-sim-atomistic, which cannot be imported "
+            f"({error}). Install kups-relax[torch-sim]."
         ) from error
 
 
