@@ -43,3 +43,9 @@ def test_demo_relaxes_and_verifies(tmp_path):
     out = run(tmp_path, EXAMPLES / "demo.py", "few.smi", 2)
     assert " comparisons, 0 mismatches" in out
     assert (tmp_path / "out" / "relaxed.sdf").exists()
+
+
+def test_xtb_relaxes_molecules_with_gfn2(tmp_path):
+    pytest.importorskip("tblite", reason="the example's calculator is tblite's")
+    out = run(tmp_path, EXAMPLES / "xtb.py")
+    assert "8 structures: 8 converged" in out

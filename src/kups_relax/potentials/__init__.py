@@ -1,5 +1,6 @@
 """Energy models that run on tiles."""
 
+from kups_relax.potentials._ase_calculator import AseCalculator as AseCalculator
 from kups_relax.potentials._base import EnergyModel as EnergyModel
 from kups_relax.potentials._base import Evaluation as Evaluation
 from kups_relax.potentials._base import Field as Field

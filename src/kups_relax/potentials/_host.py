@@ -21,12 +21,14 @@ class Asked:
         positions: (3, atom capacity, n_lanes), Angstrom: a `jax.Array`.
         cell: (3, 3, n_lanes), Angstrom: likewise.
         stress: Whether the stress is wanted.
+        fresh: One for each lane: whether its structure is asked for the first time.
     """
 
     structures: Sequence[Structure | None]
     positions: Any
     cell: Any
     stress: bool
+    fresh: Sequence[bool]
 
 
 class Session(abc.ABC):
@@ -37,10 +39,14 @@ class Session(abc.ABC):
         """Evaluate the lanes that hold a structure.
 
         Returns:
-            An evaluation of the whole tile, in the dtype of the positions (lanes that were not
-            asked for hold any finite numbers), and for each lane that could not be evaluated the
-            reason.
+            An evaluation of the whole tile, in the dtype of the positions, and for each lane that
+            could not be evaluated the reason. Such lanes, and those that were not asked for, hold
+            any finite numbers. A stress of NaN says that the structure has none to give.
         """
+
+    def interrupt(self) -> None:
+        """Have `evaluate` return soon, if that can be done. Called from another thread."""
+        return None
 
     def close(self) -> None:
         """Give up what the session holds."""
@@ -73,3 +79,8 @@ class HostPotential(EnergyModel):
     def fields(self) -> Mapping[str, Field]:
         """See `EnergyModel.fields`."""
         return {}
+
+
+def given(stress: np.ndarray | None) -> np.ndarray | None:
+    """Take a structure's stress as a session tells it: None where it is NaN."""
+    return None if stress is None or np.isnan(stress).all() else stress

@@ -15,6 +15,13 @@ from kups_relax.errors import OptionError
 
 FORM = "package.module:factory or model.py:factory"
 
+_from_files: dict[str, ModuleType] = {}
+
+
+def from_files() -> list[ModuleType]:
+    """Return the modules that were loaded from files: no other process can import them by name."""
+    return list(_from_files.values())
+
 
 def is_location(text: str) -> bool:
     """Whether a text has the form "package.module:factory" or "path/model.py:factory"."""
@@ -88,6 +95,7 @@ def _file(text: str, path: pathlib.Path) -> ModuleType:
     except Exception as error:
         del sys.modules[name]
         raise OptionError(f"{text!r}: importing {path.name} raised {_described(error)}") from error
+    _from_files[name] = module
     return module
 
 

@@ -1,8 +1,9 @@
 """Single points: what structures have where they stand, from the engine's own tiles."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +11,16 @@ import numpy as np
 
 from kups_relax.data import Structure
 from kups_relax.errors import PotentialError
-from kups_relax.potentials import Asked, EnergyModel, Evaluation, HostPotential, Potential, Terms
+from kups_relax.potentials import (
+    Asked,
+    EnergyModel,
+    Evaluation,
+    HostPotential,
+    Potential,
+    Session,
+    Terms,
+)
+from kups_relax.potentials._host import given
 from kups_relax.relaxation._classes import SizeClass, axis_lengths, size_class
 from kups_relax.relaxation._step import evaluate_tile
 from kups_relax.relaxation._tiles import Tile
@@ -47,7 +57,7 @@ def evaluate(
         One result for each structure.
 
     Raises:
-        PotentialError: The potential cannot describe a structure.
+        PotentialError: The potential cannot describe a structure, or fails on it.
         CapacityError: A structure is too large for any size class.
     """
     groups: dict[tuple[EnergyModel, SizeClass, bool], list[tuple[int, Any]]] = {}
@@ -58,19 +68,25 @@ def evaluate(
         key = (form, size, has_volume(structure))
         groups.setdefault(key, []).append((number, prepared))
     results: dict[int, Evaluated] = {}
-    for (form, size, solid), members in groups.items():
-        tile = Tile(form, size, np.dtype(dtype))
-        for first in range(0, len(members), size.n_lanes):
-            part = members[first : first + size.n_lanes]
-            for lane in range(size.n_lanes):
-                tile.free(lane)
-            for lane, (number, prepared) in enumerate(part):
-                s = structures[number]
-                tile.put(lane, s.positions, prepared, s.cell)
-            chosen = [structures[number] for number, _ in part]
-            got = _evaluate_chosen(form, tile, chosen, solid)
-            for (number, _), one in zip(part, got, strict=True):
-                results[number] = one
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def session(form: HostPotential) -> Session:
+            return stack.enter_context(contextlib.closing(form.session()))
+
+        for (form, size, solid), members in groups.items():
+            tile = Tile(form, size, np.dtype(dtype))
+            for first in range(0, len(members), size.n_lanes):
+                part = members[first : first + size.n_lanes]
+                for lane in range(size.n_lanes):
+                    tile.free(lane)
+                for lane, (number, prepared) in enumerate(part):
+                    s = structures[number]
+                    tile.put(lane, s.positions, prepared, s.cell)
+                chosen = [structures[number] for number, _ in part]
+                got = _evaluate_chosen(form, tile, chosen, solid, session)
+                for (number, _), one in zip(part, got, strict=True):
+                    results[number] = one
     return [results[number] for number in range(len(structures))]
 
 
@@ -95,35 +111,38 @@ def _shapes(potential: Potential, size: SizeClass, dtype: np.dtype) -> Evaluatio
 
 
 def _evaluate_chosen(
-    form: EnergyModel, tile: Tile, structures: Sequence[Structure], solid: bool
+    form: EnergyModel,
+    tile: Tile,
+    structures: Sequence[Structure],
+    solid: bool,
+    session: Callable[[HostPotential], Session],
 ) -> list[Evaluated]:
     """Evaluate the first lanes of a tile."""
     with jax.enable_x64(tile.dtype == np.float64):
         stress = solid and gives_stress(form, tile.size, tile.dtype)
         if isinstance(form, HostPotential):
-            session = form.session()
-            try:
-                empty = [None] * (tile.size.n_lanes - len(structures))
-                x, cell = jax.device_put((tile.positions.copy(), tile.cell.copy()))
-                got, failed = session.evaluate(Asked([*structures, *empty], x, cell, stress))
-            finally:
-                session.close()
+            empty = [None] * (tile.size.n_lanes - len(structures))
+            x, cell = jax.device_put((tile.positions.copy(), tile.cell.copy()))
+            fresh = [True] * tile.size.n_lanes
+            asked = Asked([*structures, *empty], x, cell, stress, fresh)
+            got, failed = session(form).evaluate(asked)
             if failed:
                 raise PotentialError(next(iter(failed.values())))
         else:
             got = evaluate_lanes(
                 form, np.bool_(True), tile.positions.copy(), tile.cell.copy(), tile.terms(), stress
             )
-    return [take_lane(got, lane, s.n_atoms) for lane, s in enumerate(structures)]
+    return [take_lane(form, got, lane, s.n_atoms) for lane, s in enumerate(structures)]
 
 
-def take_lane(got: Evaluation, lane: int, n_atoms: int) -> Evaluated:
-    """Copy one lane of an evaluation."""
+def take_lane(form: EnergyModel, got: Evaluation, lane: int, n_atoms: int) -> Evaluated:
+    """Copy one lane of what a model gave."""
+    stress = None if got.stress is None else _rows(np.asarray(got.stress)[..., lane])
     energies = None if got.energies is None else np.asarray(got.energies)[:n_atoms, lane]
     return Evaluated(
         energy=float(np.asarray(got.energy)[lane]),
         forces=_rows(np.asarray(got.forces)[:, :n_atoms, lane].T),
-        stress=None if got.stress is None else _rows(np.asarray(got.stress)[..., lane]),
+        stress=given(stress) if isinstance(form, HostPotential) else stress,
         energies=None if energies is None else _rows(energies),
     )
 

@@ -18,6 +18,7 @@ import numpy as np
 from kups_relax.data import Structure
 from kups_relax.errors import CapacityError, PotentialError, StructureError
 from kups_relax.potentials import Asked, EnergyModel, Evaluation, HostPotential, Session
+from kups_relax.potentials._host import given
 from kups_relax.relaxation._classes import SizeClass, axis_capacity, axis_lengths
 from kups_relax.relaxation._status import ADVICE, Status
 from kups_relax.relaxation._step import Program, TileState, advance, load, settle
@@ -79,7 +80,8 @@ class Scheduler:
         dtype: "float64" or "float32".
         fmax: Convergence threshold, eV/Angstrom.
         max_steps: Moves allowed to each structure.
-        n_workers: Tiles in flight. None: one for each CPU core, or one on an accelerator.
+        n_workers: Tiles in flight. None: one for each CPU core, or one on an accelerator. At most
+            as many as a `HostPotential` says.
     """
 
     # Steps between two looks at the clock and at Ctrl-C; a tile returns earlier when it has
@@ -102,22 +104,24 @@ class Scheduler:
         self._lock = threading.Lock()
         self._outcomes: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         self._stop = threading.Event()
+        self._sessions: list[Session] = []
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Yield each job's outcome as it finishes.
 
         Closing the iterator, or an exception in the consumer, stops the workers after the call
-        that each has under way.
+        that each has under way; a session may cut its own short.
         """
-        for job in jobs:
+        # Large ones first: what is left at the end is small, and no core waits long for another.
+        for job in sorted(jobs, key=lambda job: -job.structure.n_atoms):
             self._queues.setdefault((job.program, job.size), collections.deque()).append(job)
         n_tiles = sum(-(-len(q) // size.n_lanes) for (_, size), q in self._queues.items())
-        n_workers = min(n_tiles, self._n_workers or _default_workers(self._queues))
+        n_workers = min(n_tiles, _workers(self._queues, self._n_workers))
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(n_workers)]
         for thread in threads:
             thread.start()
+        left = len(threads)
         try:
-            left = len(threads)
             while left:
                 outcome = self._outcomes.get()
                 if isinstance(outcome, BaseException):
@@ -128,6 +132,8 @@ class Scheduler:
                     yield outcome
         finally:
             self._stop.set()
+            if left:
+                self._interrupt()
             for thread in threads:
                 thread.join()
 
@@ -144,9 +150,27 @@ class Scheduler:
             for session in sessions.values():
                 session.close()
 
+    def _session(self, potential: HostPotential, own: dict[EnergyModel, Session]) -> Session:
+        if potential not in own:
+            own[potential] = potential.session()
+            with self._lock:
+                self._sessions.append(own[potential])
+            if self._stop.is_set():
+                own[potential].interrupt()
+        return own[potential]
+
+    def _interrupt(self) -> None:
+        with self._lock:
+            sessions = list(self._sessions)
+        for session in sessions:
+            session.interrupt()
+
     def _next_class(self) -> _Class | None:
         def work(chosen: _Class) -> int:
-            return len(self._queues[chosen]) * chosen[1].n_atoms
+            program, size = chosen
+            # On the host each costs what it costs, and the largest come first.
+            together = not isinstance(program.potential, HostPotential)
+            return size.n_atoms * (len(self._queues[chosen]) if together else 1)
 
         with self._lock:
             waiting = [chosen for chosen, jobs in self._queues.items() if jobs]
@@ -169,15 +193,15 @@ class Scheduler:
         state = program.empty(tile.positions.shape, self._dtype)
         jobs: list[Job | None] = [None] * size.n_lanes
         self._fill(program, tile, jobs)
-        terms = tile.terms()
+        on_host = isinstance(program.potential, HostPotential)
+        terms = None if on_host else tile.terms()
         while tile.occupied.any() and not self._stop.is_set():
             failed: Mapping[int, str] = {}
             if isinstance(program.potential, HostPotential):
-                if program.potential not in sessions:
-                    sessions[program.potential] = program.potential.session()
-                session = sessions[program.potential]
+                session = self._session(program.potential, sessions)
                 state, failed = self._step_on_host(program, session, tile, jobs, state)
             else:
+                assert terms is not None
                 # With structures waiting, a few idle lanes are worth a return to the host.
                 idle = max(1, size.n_lanes // 8)
                 waiting = bool(self._queues[program, size])
@@ -194,7 +218,7 @@ class Scheduler:
             tile.fresh[:] = False
             self._collect(tile, jobs, state, failed)
             renewed = self._renew(tile, jobs, state)
-            if self._fill(program, tile, jobs) or renewed:
+            if (self._fill(program, tile, jobs) or renewed) and not on_host:
                 terms = tile.terms()
 
     def _step_on_host(
@@ -206,14 +230,21 @@ class Scheduler:
         state: TileState,
     ) -> tuple[TileState, Mapping[int, str]]:
         """Load what is fresh, have the session evaluate, judge and move."""
-        start = tile.start()
-        state = load(program, state, start)
+        if tile.fresh.any():
+            state = load(program, state, tile.start())
         structures = [None if job is None else job.structure for job in jobs]
-        asked = Asked(structures, state.trial, state.cell, program.stress)
+        fresh = tile.fresh.tolist()
+        asked = Asked(structures, state.trial, state.cell, program.stress, fresh)
         evaluation, failed = session.evaluate(asked)
-        if not program.stress:
-            evaluation = Evaluation(evaluation.energy, evaluation.forces)
-        state = settle(program, state, evaluation, start, self._fmax, self._max_steps)
+        energy = evaluation.energy
+        if failed:
+            # They end with their last good geometry, as those do whose energy is NaN.
+            energy = np.array(energy)
+            energy[list(failed)] = np.nan
+        stress = evaluation.stress if program.stress else None
+        evaluation = Evaluation(energy, evaluation.forces, stress)  # pyright: ignore
+        reference = None if program.potential.slack is None else tile.reference.copy()
+        state = settle(program, state, evaluation, reference, self._fmax, self._max_steps)
         return state, failed
 
     def _fill(self, program: Program, tile: Tile, jobs: list[Job | None]) -> bool:
@@ -276,20 +307,23 @@ class Scheduler:
                 self._put(lane, job, arrays, Status.FAILED, failed[lane])
             else:
                 ended = Status(int(status[lane]))
-                self._put(lane, job, arrays, ended, ADVICE[ended])
+                self._put(lane, job, arrays, ended, _reason(job, ended))
             jobs[lane] = None
             tile.free(lane)
 
     def _put(self, lane: int, job: Job, arrays: "_Arrays", status: Status, reason: str) -> None:
         """Hand out what a structure got."""
         n = job.structure.n_atoms
+        stress = None if arrays.stress is None else _rows(arrays.stress[..., lane])
+        if isinstance(job.program.potential, HostPotential):
+            stress = given(stress)
         self._outcomes.put(
             Outcome(
                 number=job.number,
                 positions=_rows(arrays.positions[:, :n, lane].T),
                 energy=float(arrays.energy[lane]),
                 forces=_rows(arrays.forces[:, :n, lane].T),
-                stress=None if arrays.stress is None else _rows(arrays.stress[..., lane]),
+                stress=stress,
                 fmax=float(arrays.fmax[lane]),
                 n_steps=int(arrays.n_steps[lane]),
                 status=status,
@@ -312,12 +346,22 @@ def _rows(x: np.ndarray) -> np.ndarray:
     return np.array(x, np.float64, order="C")
 
 
-def _default_workers(classes: Iterable[_Class]) -> int:
-    """Threads: what host potentials ask for, one for each core, or one on an accelerator."""
+def _reason(job: Job, ended: Status) -> str:
+    """Say why a structure did not converge; and which model gave numbers that are none."""
+    potential = job.program.potential
+    if ended is Status.NON_FINITE and isinstance(potential, HostPotential):
+        return f"{job.structure.id!r} with {potential.name}: {ADVICE[ended]}"
+    return ADVICE[ended]
+
+
+def _workers(classes: Iterable[_Class], wanted: int | None) -> int:
+    """Threads: one for each core, or one on an accelerator; what the host evaluates says itself."""
     models = [program.potential for program, _ in classes]
-    asked = [(m.n_workers() or 1) for m in models if isinstance(m, HostPotential)]
-    if asked:
-        return max(asked)
+    offered = [(m.n_workers() or 1) for m in models if isinstance(m, HostPotential)]
+    if offered:
+        return min(max(offered), wanted or max(offered))
+    if wanted:
+        return wanted
     if jax.default_backend() != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

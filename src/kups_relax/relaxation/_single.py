@@ -55,14 +55,19 @@ class SinglePoints:
             CapacityError: It is too large for any size class.
         """
         with jax.enable_x64(self._dtype == np.float64):
-            if self._holds(structure, moved):
+            held = self._holds(structure, moved)
+            # Where it fails, nothing is held.
+            self._last = None
+            if held:
                 assert self._tile is not None
                 self._tile.positions[:, : structure.n_atoms, 0] = structure.positions.T
                 self._tile.cell[..., 0] = structure.cell
             else:
                 self._prepare(structure)
+            got = self._evaluate(structure, fresh=not held)
             self._last = structure
-            return take_lane(self._evaluate(structure), 0, structure.n_atoms)
+            assert self._form is not None
+            return take_lane(self._form, got, 0, structure.n_atoms)
 
     def close(self) -> None:
         """Give up what a host potential holds."""
@@ -105,7 +110,7 @@ class SinglePoints:
         self._tile.put(0, structure.positions, prepared, structure.cell)
         self._terms = self._tile.terms() if isinstance(form, Potential) else None
 
-    def _evaluate(self, structure: Structure) -> Evaluation:
+    def _evaluate(self, structure: Structure, *, fresh: bool) -> Evaluation:
         tile, form = self._tile, self._form
         assert tile is not None
         assert form is not None
@@ -118,7 +123,7 @@ class SinglePoints:
             self._session = form.session()
         others = [None] * (tile.size.n_lanes - 1)
         x, cell = jax.device_put((x, cell))
-        asked = Asked([structure, *others], x, cell, stress)
+        asked = Asked([structure, *others], x, cell, stress, [fresh] * tile.size.n_lanes)
         evaluation, failed = self._session.evaluate(asked)
         if failed:
             raise PotentialError(failed[0])

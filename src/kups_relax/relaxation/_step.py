@@ -149,21 +149,29 @@ def advance(
 
 
 def load(program: Program, state: TileState, start: Start) -> TileState:
-    """Load fresh structures, for potentials that are evaluated on the host. Gives `state` up."""
-    return _compiled(_load, jax.default_backend())(program, state, start)
+    """Load fresh structures, for potentials that are evaluated on the host. Gives `state` up.
+
+    Compiled once for an optimizer and the shapes, whatever the potential.
+    """
+    return _compiled(_load, jax.default_backend())(program.optimizer, state, start)
 
 
 def settle(
     program: Program,
     state: TileState,
     evaluation: Evaluation,
-    start: Start,
+    reference: ArrayLike | None,
     fmax: ArrayLike,
     max_steps: ArrayLike,
 ) -> TileState:
-    """Judge and move, after the host evaluated the trial geometries. Gives `state` up."""
+    """Judge and move, after the host evaluated the trial geometries. Gives `state` up.
+
+    Compiled once for an optimizer, a slack and the shapes, whatever the potential. `reference` is
+    that of `Start`, None where there is no slack.
+    """
     run = _compiled(_settle, jax.default_backend())
-    return run(program, state, evaluation, start, fmax, max_steps)
+    mover = (program.optimizer, program.potential.slack)
+    return run(mover, state, evaluation, reference, fmax, max_steps)
 
 
 @functools.cache
@@ -183,7 +191,8 @@ def _advance(
     keep_running: jax.Array,
 ) -> TileState:
     traces.append((program, start.positions.shape, start.positions.dtype))
-    state = _load(program, state, start)
+    state = _load(program.optimizer, state, start)
+    mover = (program.optimizer, program.potential.slack)
 
     def go_on(carry: tuple[jax.Array, TileState]) -> jax.Array:
         step, state = carry
@@ -195,12 +204,12 @@ def _advance(
         evaluation = evaluate_tile(
             program.potential, max_steps >= 0, state.trial, state.cell, terms, program.stress
         )
-        return step + 1, _settle(program, state, evaluation, start, fmax, max_steps)
+        return step + 1, _settle(mover, state, evaluation, start.reference, fmax, max_steps)
 
     return lax.while_loop(go_on, body, (jnp.zeros((), jnp.int32), state))[1]
 
 
-def _load(program: Program, state: TileState, start: Start) -> TileState:
+def _load(optimizer: Transform[Any], state: TileState, start: Start) -> TileState:
     fresh = start.fresh
     zero = jnp.zeros((), start.positions.dtype)
     nan = jnp.full((), jnp.nan, start.positions.dtype)
@@ -218,18 +227,19 @@ def _load(program: Program, state: TileState, start: Start) -> TileState:
         n_steps=jnp.where(fresh, 0, state.n_steps),
         # Whatever was stale has been prepared anew when the host comes back.
         stale=jnp.zeros_like(fresh),
-        optimizer=program.optimizer.reset(state.optimizer, fresh, trial),
+        optimizer=optimizer.reset(state.optimizer, fresh, trial),
     )
 
 
 def _settle(
-    program: Program,
+    mover: tuple[Transform[Any], float | None],
     state: TileState,
     evaluation: Evaluation,
-    start: Start,
+    reference: jax.Array | None,
     fmax: jax.Array,
     max_steps: jax.Array,
 ) -> TileState:
+    optimizer, slack = mover
     energy, forces = evaluation.energy, evaluation.forces
     longest = root(jnp.max(fold(product(forces, forces)), axis=0))
 
@@ -241,7 +251,7 @@ def _settle(
     status = jnp.where(running, judged, state.status)
     seen = running & finite
 
-    steps, optimizer = program.optimizer.update(-forces, state.optimizer, state.trial)
+    steps, memory = optimizer.update(-forces, state.optimizer, state.trial)
     move = status == Status.RUNNING
     trial = jnp.where(move, state.trial + steps, state.trial)
     stress = state.stress
@@ -258,17 +268,17 @@ def _settle(
         fmax=jnp.where(seen, longest, state.fmax),
         status=status,
         n_steps=state.n_steps + move,
-        stale=move & _stale(program.potential, trial, start.reference),
-        optimizer=optimizer,
+        stale=move & _stale(slack, trial, reference),
+        optimizer=memory,
     )
 
 
-def _stale(potential: EnergyModel, trial: jax.Array, reference: jax.Array) -> jax.Array:
+def _stale(slack: float | None, trial: jax.Array, reference: jax.Array | None) -> jax.Array:
     """(L,) bool: some atom has gone too far for the arrays that were prepared."""
-    if potential.slack is None:
+    if slack is None or reference is None:
         return jnp.zeros(trial.shape[-1], bool)
     moved = trial - reference
-    return jnp.max(fold(product(moved, moved)), axis=0) > potential.slack**2
+    return jnp.max(fold(product(moved, moved)), axis=0) > slack**2
 
 
 def evaluate_tile(

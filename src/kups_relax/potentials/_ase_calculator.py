@@ -1,0 +1,194 @@
+"""Any ASE calculator as a potential, in this process or in worker processes."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from kups_relax.data import Structure
+from kups_relax.errors import OptionError
+from kups_relax.potentials._base import Evaluation
+from kups_relax.potentials._evaluator import Answer, Evaluator
+from kups_relax.potentials._host import Asked, HostPotential, Session
+from kups_relax.potentials._worker_process import WorkerProcess, pickled
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AseCalculator(HostPotential):
+    """Energies, forces and stress of an ASE calculator.
+
+    The optimizer's steps are the engine's own. Each structure advances by itself, so a slow one
+    holds nobody up, and gets a fresh calculator when it starts: what a calculator remembers, the
+    orbitals of the last geometry say, is the structure's own, and its result does not depend on
+    what was evaluated before it. It is evaluated once a step, the start included.
+
+    A calculator that raises, hangs, ends its process, or gives no proper forces fails its
+    structure alone; the reason names both. One without a stress serves as long as cells are fixed.
+
+    With `workers=0` structures are evaluated one at a time, in this process; with more, in that
+    many processes at once, each a fresh interpreter with the environment of this one. It starts
+    in about a quarter of a second, and then imports what the factory needs. Set OMP_NUM_THREADS=1
+    in the environment if the calculator has threads of its own, or each process takes all cores.
+
+    Args:
+        factory: Returns a new calculator: a class such as `EMT`, or a function without arguments,
+            `lambda: TBLite(method="GFN2-xTB")`. For worker processes it is serialized, a lambda
+            or a function of a notebook too; it should make what it needs, not close over it. It
+            may return one and the same calculator if that keeps nothing but its last result;
+            `kups_relax.verify` shows whether that is so.
+        workers: Worker processes; they need a POSIX system. 0: none.
+        timeout: Seconds for one evaluation, the first of a structure with the making of its
+            calculator. Its process is killed when they are over. None: no limit. Needs workers.
+        name: What messages call the calculator. "": what the factory is called.
+
+    Raises:
+        OptionError: An option makes no sense; when a run starts, a factory that cannot be
+            serialized.
+
+    Example:
+        >>> from ase.build import bulk, molecule
+        >>> from ase.calculators.emt import EMT
+        >>> import kups_relax as kr
+        >>> start = [molecule("CH4"), bulk("Cu", cubic=True)]
+        >>> kr.relax(start, kr.potentials.AseCalculator(EMT), fmax=0.05).converged.tolist()
+        [True, True]
+    """
+
+    factory: Callable[[], Any]
+    workers: int = dataclasses.field(default=0, kw_only=True)
+    timeout: float | None = dataclasses.field(default=None, kw_only=True)
+    name: str = dataclasses.field(default="", kw_only=True)  # pyright: ignore
+
+    def __post_init__(self) -> None:
+        if not callable(self.factory):
+            raise OptionError(
+                f"the factory is {self.factory!r}, which cannot be called; expected a function "
+                "that returns a new calculator, lambda: EMT() or EMT itself, and not EMT()."
+            )
+        if not isinstance(self.workers, int | np.integer) or self.workers < 0:
+            raise OptionError(f"workers is {self.workers!r}; it must be a whole number, from 0.")
+        if self.workers and os.name != "posix":
+            raise OptionError("worker processes need Linux or macOS; use workers=0 here.")
+        if self.timeout is not None:
+            number = isinstance(self.timeout, int | float | np.number)
+            if not (number and 0 < self.timeout < math.inf):
+                raise OptionError(
+                    f"timeout is {self.timeout!r}; it must be a number of seconds, or None."
+                )
+            if not self.workers:
+                raise OptionError(
+                    f"timeout is {self.timeout!r} and workers is 0: in this process a calculator "
+                    "cannot be stopped. Give workers=1 or more."
+                )
+        if not self.name:
+            own = getattr(self.factory, "__name__", type(self.factory).__name__)
+            object.__setattr__(self, "name", "AseCalculator" if own == "<lambda>" else own)
+
+    def _options(self) -> tuple[Any, ...]:
+        return id(self.factory), self.workers, self.timeout, self.name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AseCalculator) and self._options() == other._options()
+
+    def __hash__(self) -> int:
+        return hash(self._options())
+
+    def n_lanes(self, n_atoms: int) -> int | None:
+        """See `EnergyModel.n_lanes`: nobody waits for others."""
+        del n_atoms
+        return 1
+
+    def n_workers(self) -> int | None:
+        """See `HostPotential.n_workers`: a thread for each process."""
+        return max(1, int(self.workers))
+
+    def gives_stress(self) -> bool:
+        """See `HostPotential.gives_stress`: who has none, says so when asked."""
+        return True
+
+    def session(self) -> Session:
+        """See `HostPotential.session`.
+
+        Raises:
+            OptionError: The factory cannot be serialized.
+        """
+        if not self.workers:
+            return _Session(self.name, Evaluator(self.factory))
+        return _Session(self.name, WorkerProcess(pickled(self.factory), self.timeout))
+
+    def describe(self) -> dict[str, Any]:
+        """See `EnergyModel.describe`."""
+        module = getattr(self.factory, "__module__", None)
+        own = getattr(self.factory, "__qualname__", type(self.factory).__qualname__)
+        return {
+            "name": self.name,
+            "factory": f"{module}.{own}" if module else own,
+            "workers": self.workers,
+            "timeout": self.timeout,
+        }
+
+
+class _Backend(Protocol):
+    def evaluate(
+        self, atoms: Any, positions: np.ndarray, cell: np.ndarray, stress: bool
+    ) -> Answer: ...
+    def interrupt(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Session(Session):
+    def __init__(self, name: str, backend: _Backend) -> None:
+        self._name = name
+        self._backend = backend
+
+    def evaluate(self, asked: Asked) -> tuple[Evaluation, Mapping[int, str]]:
+        [structure], [fresh] = asked.structures, asked.fresh
+        assert structure is not None
+        n = structure.n_atoms
+        shape, dtype = asked.positions.shape, asked.positions.dtype
+        answer = self._backend.evaluate(
+            _atoms(structure) if fresh else None,
+            np.array(np.asarray(asked.positions)[:, :n, 0].T, np.float64, order="C"),
+            np.array(np.asarray(asked.cell)[..., 0], np.float64),
+            asked.stress,
+        )
+        failed: dict[int, str] = {}
+        if isinstance(answer, str):
+            failed[0] = f"{structure.id!r} with calculator {self._name}: {answer}"
+            answer = (0.0, np.zeros((n, 3)), None)
+        energy, rows, tensor = answer
+        forces = np.zeros(shape, dtype)
+        forces[:, :n, 0] = rows.T
+        stress = None
+        if asked.stress:
+            stress = np.full((3, 3, 1), np.nan, dtype)
+            if tensor is not None:
+                stress[..., 0] = tensor
+        return Evaluation(np.full(1, energy, dtype), forces, stress), failed  # pyright: ignore
+
+    def interrupt(self) -> None:
+        self._backend.interrupt()
+
+    def close(self) -> None:
+        self._backend.close()
+
+
+def _atoms(structure: Structure) -> Any:
+    """Copy what was read, charges and all, without constraints: these are not the calculator's."""
+    from ase import Atoms
+
+    if structure.atoms is not None:
+        atoms = structure.atoms.copy()
+        atoms.set_constraint()
+        return atoms
+    info = {} if structure.charge is None else {"charge": structure.charge}
+    return Atoms(
+        numbers=structure.numbers,
+        positions=structure.positions,
+        cell=structure.cell,
+        pbc=structure.pbc,
+        info=info,
+    )
