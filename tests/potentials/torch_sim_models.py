@@ -89,10 +89,10 @@ class Images(ModelInterface):
         here, columns = x @ deform, deform @ cell
         reach = [0, 0, 0]
         if any(pbc):
-            heights = 1 / torch.linalg.norm(torch.linalg.inv(cell), dim=1)
-            reach = [
-                int(self.cutoff / h) + 2 if p else 0 for h, p in zip(heights, pbc, strict=True)
-            ]
+            inverse = torch.linalg.inv(cell)
+            least, most = (x.detach() @ inverse.T).aminmax(dim=0)
+            far = self.cutoff * torch.linalg.norm(inverse, dim=1) + most - least
+            reach = [int(f) + 1 if p else 0 for f, p in zip(far.tolist(), pbc, strict=True)]
         multiples = itertools.product(*(range(-n, n + 1) for n in reach))
         shifts = torch.tensor(list(multiples), dtype=self.dtype) @ columns.T
         d = here[:, None, None] - here[None, :, None] - shifts
