@@ -252,7 +252,8 @@ def asked(n_lanes=4, dtype="float64"):
     for lane, s in enumerate(structures):
         positions[:, : s.n_atoms, lane] = s.positions.T
     arrays = jax.device_put((positions, np.zeros((3, 3, n_lanes), dtype)))
-    return Asked([*structures, *[None] * (n_lanes - 2)], *arrays, stress=True)
+    held = [*structures, *[None] * (n_lanes - 2)]
+    return Asked(held, *arrays, stress=True, fresh=[s is not None for s in held])
 
 
 @pytest.mark.usefixtures("x64")

@@ -88,6 +88,19 @@ def test_nan_ends_its_structure_alone(spoilt, batching):
         assert_same_result(result, i, sound, i)
 
 
+def test_nan_together_and_a_fault_alone_leave_no_nan_behind(spoilt):
+    def fault(state, out):
+        return giving_nan(state, out) if state.n_systems > 1 else raising(state, out)
+
+    sound = kr.relax(with_xenon(), POTENTIALS["together"], max_steps=5)
+    spoilt(fault)
+    result = kr.relax(with_xenon(), POTENTIALS["together"], max_steps=5)
+    assert result.status[1] == "failed"
+    assert "no xenon, please" in result.reason[1]
+    for i in (0, 2, 3):
+        assert_same_result(result, i, sound, i)
+
+
 def test_a_model_that_raises_is_named_with_its_structure_in_single_points(spoilt):
     spoilt(raising)
     with pytest.raises(PotentialError, match="'the culprit': Images raised RuntimeError"):

@@ -168,6 +168,7 @@ class _Session(Session):
                     self._run(arrays, [(lane, structure)])
                 except PotentialError as error:
                     failed[lane] = f"{structure.id!r}: {error}"
+                    arrays.clear(lane)
             return arrays.evaluation(), failed
 
     def _try_together(self, arrays: "_Arrays", members: Sequence[_Member]) -> list[_Member]:
@@ -300,6 +301,12 @@ class _Arrays:
         if self.stress is not None:
             stress = values["stress"].to(self.stress)
             self.stress.permute(2, 0, 1)[rows.systems] = stress
+
+    def clear(self, lane: int) -> None:
+        """Take back what a lane got."""
+        for tensor in (self.energy, self.forces, self.stress):
+            if tensor is not None:
+                tensor[..., lane] = 0
 
     def finite(self) -> Any:
         """(n_lanes,) bool: whether energy and forces are finite."""
