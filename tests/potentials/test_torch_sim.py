@@ -1,6 +1,7 @@
 """TorchSim models relax as any potential: right, and with the same bits alone and batched."""
 
-import jax
+import dataclasses
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -16,6 +17,7 @@ from torch_sim_models import (
     LennardJonesModel,
     MorseModel,
     SoftSphereModel,
+    asked,
     mixed,
     single_points,
     small,
@@ -25,7 +27,7 @@ from torch_sim_models import (
 
 import kups_relax as kr
 from helpers import argon_clusters, bits
-from kups_relax.potentials import Asked, TorchSim
+from kups_relax.potentials import TorchSim
 from kups_relax.potentials._torch_sim import _abilities, _Arrays
 from kups_relax.relaxation import evaluate
 
@@ -246,19 +248,9 @@ def test_calls_are_repeatable_with_several_threads():
         assert np.array_equal(other.stress, first.stress)
 
 
-def asked(n_lanes=4, dtype="float64"):
-    structures = kr.io.structures_from(argon_clusters([3, 5]))
-    positions = np.zeros((3, 8, n_lanes), dtype)
-    for lane, s in enumerate(structures):
-        positions[:, : s.n_atoms, lane] = s.positions.T
-    arrays = jax.device_put((positions, np.zeros((3, 3, n_lanes), dtype)))
-    held = [*structures, *[None] * (n_lanes - 2)]
-    return Asked(held, *arrays, stress=True, fresh=[s is not None for s in held])
-
-
 @pytest.mark.usefixtures("x64")
 def test_positions_and_forces_change_hands_without_a_copy():
-    a = asked()
+    a = dataclasses.replace(asked(argon_clusters([3, 5])), stress=True)
     arrays = _Arrays(a, torch.device("cpu"))
     assert arrays.positions.data_ptr() == a.positions.unsafe_buffer_pointer()
     assert arrays.cell.data_ptr() == a.cell.unsafe_buffer_pointer()
@@ -276,7 +268,7 @@ def test_positions_and_forces_change_hands_without_a_copy():
 @pytest.mark.usefixtures("x64")
 def test_results_are_arrays_like_any_other_so_that_nothing_compiles_twice():
     session = TorchSim(Images(stress=False)).session()
-    out, failed = session.evaluate(Asked(**{**vars(asked()), "stress": False}))
+    out, failed = session.evaluate(asked(argon_clusters([3, 5])))
     assert not failed
     assert not out.energy.committed
     assert not out.forces.committed

@@ -8,12 +8,14 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 from ase.build import bulk
 
 import kups_relax as kr
 from helpers import argon_clusters
-from kups_relax.potentials import TorchSim
+from kups_relax.potentials import Asked, TorchSim
 from kups_relax.relaxation import evaluate
 
 try:
@@ -184,3 +186,14 @@ def with_xenon():
 
 def single_points(potential, structures, dtype="float64"):
     return evaluate(potential, kr.io.structures_from(structures), dtype=dtype)
+
+
+def asked(batch, n_lanes=4):
+    """The question that the engine asks about structures of one class."""
+    structures = kr.io.structures_from(batch)
+    positions = np.zeros((3, 8, n_lanes))
+    for lane, s in enumerate(structures):
+        positions[:, : s.n_atoms, lane] = s.positions.T
+    x, cell = jax.device_put((positions, np.zeros((3, 3, n_lanes))))
+    held = [*structures, *[None] * (n_lanes - len(structures))]
+    return Asked(held, x, cell, stress=False, fresh=[s is not None for s in held])
