@@ -1,58 +1,40 @@
-"""TorchSim models relax as any potential: right, alone or batched, whatever they do."""
+"""TorchSim models relax as any potential: right, and with the same bits alone and batched."""
 
-import warnings
+import dataclasses
 
-import jax
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, fcc111, molecule
+from ase.build import bulk, fcc111
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.lj import LennardJones as AseLennardJones
+from torch_sim_models import (
+    BATCHING,
+    EPSILON,
+    POTENTIALS,
+    SIGMA,
+    Images,
+    LennardJonesModel,
+    MorseModel,
+    SoftSphereModel,
+    asked,
+    mixed,
+    single_points,
+    small,
+    torch,
+    torch_sim,
+)
 
 import kups_relax as kr
-from helpers import argon_clusters, assert_same_result, bits
-from kups_relax.errors import OptionError, PotentialError
-from kups_relax.potentials import Asked, TorchSim
+from helpers import argon_clusters, bits
+from kups_relax.potentials import TorchSim
 from kups_relax.potentials._torch_sim import _abilities, _Arrays
 from kups_relax.relaxation import evaluate
-
-try:
-    with warnings.catch_warnings():
-        # Of torch.jit.script, which TorchSim uses.
-        warnings.simplefilter("ignore")
-        import torch
-        import torch_sim
-        from torch_sim.models.lennard_jones import LennardJonesModel
-        from torch_sim.models.morse import MorseModel
-        from torch_sim.models.soft_sphere import SoftSphereModel
-        from torch_sim_models import (
-            EPSILON,
-            SIGMA,
-            Images,
-            giving_columns,
-            giving_nan,
-            giving_nothing,
-            raising,
-            without,
-            writing,
-        )
-except ModuleNotFoundError as error:
-    pytest.skip(
-        f"{error}: TorchSim is an extra; pip install 'kups-relax[torch-sim]', with Python 3.12 or "
-        "newer for its present versions",
-        allow_module_level=True,
-    )
 
 # Sums of some thousand pairs in another order, relative to the largest number.
 ROUNDING = 1e-12
 # The same in float32.
 ROUNDING_32 = 2e-5
-
-BATCHING = ("one-by-one", "together")
-# One model for many tests, so that they share compiled programs.
-MODEL = Images()
-POTENTIALS = {batching: TorchSim(MODEL, batching=batching) for batching in BATCHING}
 
 # TorchSim 0.3, the last for Python 3.11, has one pbc for all axes; and its pair models have forces
 # and stress that are twice the derivatives of their energy, and read sheared cells by rows.
@@ -65,48 +47,11 @@ needs_right_pairs = pytest.mark.skipif(
 )
 
 
-def sheared(seed=0, name="Ar", factor=1.0):
-    """Fcc argon in a cell that is no symmetric matrix, so that rows are no columns."""
-    atoms = bulk(name, "fcc", a=5.3 * factor, cubic=True)
-    atoms.set_cell(atoms.cell.array @ [[1, 0, 0], [0.2, 1, 0], [0.1, 0.3, 1]], scale_atoms=True)
-    atoms.rattle(0.15, seed=seed)
-    atoms.info["id"] = f"{name}4-sheared-{seed}"
-    return atoms
-
-
-def mixed():
-    """Clusters of several sizes, and crystals."""
-    return [*argon_clusters([2, 5, 9, 12, 3]), sheared(0), sheared(1, factor=1.02)]
-
-
-def small():
-    """Clusters and crystals of one size class."""
-    return [*argon_clusters([2, 5, 7, 3]), sheared(0), sheared(1, factor=1.02)]
-
-
-def with_xenon():
-    """A batch, with one structure that spoilt models stumble over."""
-    batch = argon_clusters([4, 6, 5, 7])
-    batch[1].numbers[0] = 54
-    batch[1].info["id"] = "the culprit"
-    return batch
-
-
-@pytest.fixture
-def spoilt(monkeypatch):
-    """Give the common model a fault."""
-    return lambda fault: monkeypatch.setattr(MODEL, "spoil", fault)
-
-
 def ase_results(atoms, rc=8.0):
     atoms = atoms.copy()
     atoms.calc = AseLennardJones(epsilon=EPSILON, sigma=SIGMA, rc=rc)
     stress = atoms.get_stress(voigt=False) if atoms.pbc.all() else None
     return atoms.get_potential_energy(), atoms.get_forces(), stress
-
-
-def single_points(potential, structures, dtype="float64"):
-    return evaluate(potential, kr.io.structures_from(structures), dtype=dtype)
 
 
 def close(got, expected, tolerance):
@@ -179,31 +124,6 @@ def test_slabs_without_a_third_vector_are_those_of_ase():
         assert got.stress is None
 
 
-def test_axes_that_this_version_cannot_tell_apart_are_refused(monkeypatch):
-    monkeypatch.setattr("kups_relax.potentials._torch_sim._abilities", lambda: (False, False))
-    slab = fcc111("Ar", (2, 2, 3), a=5.3, vacuum=8.0)
-    slab.info["id"] = "a slab"
-    with pytest.raises(PotentialError, match=r"'a slab': pbc is .*all or none"):
-        single_points(POTENTIALS["one-by-one"], [slab])
-
-
-def test_charges_that_this_version_cannot_tell_are_refused(monkeypatch):
-    monkeypatch.setattr("kups_relax.potentials._torch_sim._abilities", lambda: (True, False))
-    ion = molecule("OH")
-    ion.info.update(id="hydroxide", charge=-1)
-    with pytest.raises(PotentialError, match=r"'hydroxide'.*charge -1"):
-        single_points(POTENTIALS["one-by-one"], [ion])
-
-
-def test_a_spin_that_is_no_number_fails_its_structure_alone():
-    batch = argon_clusters([3, 4])
-    batch[0].info.update(id="a triplet", spin="high")
-    result = kr.relax(batch, POTENTIALS["one-by-one"], max_steps=3)
-    assert result.status[0] == "failed"
-    assert result.status[1] != "failed"
-    assert result.reason[0].startswith("'a triplet': spin is 'high'; it must be a number.")
-
-
 @pytest.mark.skipif(not _abilities()[1], reason="states of this TorchSim know no charge and spin")
 @pytest.mark.parametrize("batching", BATCHING)
 def test_models_are_told_charge_and_spin_of_structures_that_say_them(batching):
@@ -219,6 +139,29 @@ def test_models_are_told_charge_and_spin_of_structures_that_say_them(batching):
             n = int((state.system_idx == k).sum())
             said[n] = {name: float(getattr(state, name)[k]) for name in names}
     assert said == {3: {"charge": 1, "spin": 2}, 4: {}, 2: {"charge": -2, "spin": 3}}
+
+
+def test_a_float32_model_serves_float64_runs_and_a_float64_model_float32_runs():
+    for model_dtype, dtype in ((torch.float32, "float64"), (torch.float64, "float32")):
+        potential = TorchSim(Images(dtype=model_dtype))
+        for atoms, got in zip(mixed(), single_points(potential, mixed(), dtype), strict=True):
+            energy, forces, _ = ase_results(atoms)
+            close(got.energy, energy, ROUNDING_32)
+            close(got.forces, forces, ROUNDING_32)
+        assert kr.verify(small()[:4], potential, draws=2, dtype=dtype, max_steps=4).ok
+
+
+def test_atoms_keep_their_masses_and_structures_without_atoms_have_standard_ones():
+    heavy = Atoms("H2", [[0, 0, 0], [0, 0, 3.6]])
+    heavy.set_masses([2.014, 3.016])
+    model = Images()
+    single_points(TorchSim(model), [heavy])
+    assert model.states[-1].masses.tolist() == [2.014, 3.016]
+    bare = kr.Structure(
+        id="bare", numbers=np.array([1, 2], np.int32), positions=heavy.positions.copy()
+    )
+    evaluate(TorchSim(model), [bare])
+    np.testing.assert_allclose(model.states[-1].masses, [1.008, 4.002602], rtol=1e-4)
 
 
 @pytest.mark.parametrize("batching", BATCHING)
@@ -289,80 +232,6 @@ def test_steps_are_those_of_the_optimizer_in_ase_to_the_bit(optimizer):
         assert result.energy[i] == atoms.get_potential_energy()
 
 
-@pytest.mark.parametrize("batching", BATCHING)
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        (raising, "Images raised RuntimeError: no xenon, please"),
-        (giving_columns, "Images returned energy of shape (1, 1); expected (1,)"),
-        (without("energy"), "Images returned no energy; expected (1,)"),
-        (without("forces"), "Images returned no forces; expected (6, 3)"),
-        (giving_nothing, "Images returned no energy; expected (1,)"),
-    ],
-    ids=["raises", "wrong shape", "no energy", "no forces", "nothing"],
-)
-def test_a_structure_that_the_model_fails_for_fails_alone(spoilt, fault, reason, batching):
-    sound = kr.relax(with_xenon(), POTENTIALS[batching], max_steps=5)
-    spoilt(fault)
-    result = kr.relax(with_xenon(), POTENTIALS[batching], max_steps=5)
-    assert result.status[1] == "failed"
-    assert f"'the culprit': {reason}" in result.reason[1]
-    for i in (0, 2, 3):
-        assert_same_result(result, i, sound, i)
-
-
-@pytest.mark.parametrize("batching", BATCHING)
-def test_nan_ends_its_structure_alone(spoilt, batching):
-    sound = kr.relax(with_xenon(), POTENTIALS[batching], max_steps=5)
-    spoilt(giving_nan)
-    result = kr.relax(with_xenon(), POTENTIALS[batching], max_steps=5)
-    assert result.status[1] == "non_finite"
-    for i in (0, 2, 3):
-        assert_same_result(result, i, sound, i)
-
-
-def test_a_model_that_raises_is_named_with_its_structure_in_single_points(spoilt):
-    spoilt(raising)
-    with pytest.raises(PotentialError, match="'the culprit': Images raised RuntimeError"):
-        single_points(POTENTIALS["one-by-one"], with_xenon())
-
-
-@pytest.mark.parametrize("batching", BATCHING)
-def test_models_may_write_into_the_state(spoilt, batching):
-    expected = kr.relax(small(), POTENTIALS[batching], max_steps=4)
-    spoilt(writing)
-    got = kr.relax(small(), POTENTIALS[batching], max_steps=4)
-    for i in range(len(small())):
-        assert_same_result(got, i, expected, i)
-
-
-def test_a_model_without_stress_relaxes_crystals_without():
-    result = kr.relax([sheared()], TorchSim(Images(stress=False)), max_steps=3)
-    assert result.n_steps.tolist() == [3]
-    assert "stress" not in result.atoms[0].calc.results
-    [point] = single_points(TorchSim(Images(stress=False)), [sheared()])
-    assert point.stress is None
-
-
-def test_a_stress_that_was_promised_and_is_missing_fails_its_structure(spoilt):
-    spoilt(without("stress"))
-    batch = [sheared(0), sheared(1)]
-    batch[1].numbers[0] = 54
-    result = kr.relax(batch, POTENTIALS["one-by-one"], max_steps=3)
-    assert result.status.tolist() == ["max_steps", "failed"]
-    assert "no stress; expected (1, 3, 3)" in result.reason[1]
-
-
-def test_a_float32_model_serves_float64_runs_and_a_float64_model_float32_runs():
-    for model_dtype, dtype in ((torch.float32, "float64"), (torch.float64, "float32")):
-        potential = TorchSim(Images(dtype=model_dtype))
-        for atoms, got in zip(mixed(), single_points(potential, mixed(), dtype), strict=True):
-            energy, forces, _ = ase_results(atoms)
-            close(got.energy, energy, ROUNDING_32)
-            close(got.forces, forces, ROUNDING_32)
-        assert kr.verify(small()[:4], potential, draws=2, dtype=dtype, max_steps=4).ok
-
-
 def test_calls_are_repeatable_with_several_threads():
     before = torch.get_num_threads()
     crystal = bulk("Ar", "fcc", a=5.3, cubic=True).repeat(5)
@@ -379,18 +248,9 @@ def test_calls_are_repeatable_with_several_threads():
         assert np.array_equal(other.stress, first.stress)
 
 
-def asked(n_lanes=4, dtype="float64"):
-    structures = kr.io.structures_from(argon_clusters([3, 5]))
-    positions = np.zeros((3, 8, n_lanes), dtype)
-    for lane, s in enumerate(structures):
-        positions[:, : s.n_atoms, lane] = s.positions.T
-    arrays = jax.device_put((positions, np.zeros((3, 3, n_lanes), dtype)))
-    return Asked([*structures, *[None] * (n_lanes - 2)], *arrays, stress=True)
-
-
 @pytest.mark.usefixtures("x64")
 def test_positions_and_forces_change_hands_without_a_copy():
-    a = asked()
+    a = dataclasses.replace(asked(argon_clusters([3, 5])), stress=True)
     arrays = _Arrays(a, torch.device("cpu"))
     assert arrays.positions.data_ptr() == a.positions.unsafe_buffer_pointer()
     assert arrays.cell.data_ptr() == a.cell.unsafe_buffer_pointer()
@@ -408,24 +268,12 @@ def test_positions_and_forces_change_hands_without_a_copy():
 @pytest.mark.usefixtures("x64")
 def test_results_are_arrays_like_any_other_so_that_nothing_compiles_twice():
     session = TorchSim(Images(stress=False)).session()
-    out, failed = session.evaluate(Asked(**{**vars(asked()), "stress": False}))
+    out, failed = session.evaluate(asked(argon_clusters([3, 5])))
     assert not failed
     assert not out.energy.committed
     assert not out.forces.committed
     assert np.isfinite(out.forces).all()
     session.close()
-
-
-def test_a_model_without_forces_is_refused():
-    with pytest.raises(OptionError, match=r"Images computes no forces.*compute_forces=True"):
-        TorchSim(Images(forces=False))
-
-
-def test_what_is_no_model_is_refused():
-    with pytest.raises(OptionError, match="'mace', which is no TorchSim model"):
-        TorchSim("mace")
-    with pytest.raises(OptionError, match="batching is 'all'"):
-        TorchSim(Images(), batching="all")  # pyright: ignore[reportArgumentType]
 
 
 def test_it_describes_itself_and_equals_itself():
@@ -441,16 +289,3 @@ def test_it_describes_itself_and_equals_itself():
     assert hash(TorchSim(model)) == hash(TorchSim(model))
     assert TorchSim(model) != TorchSim(Images())
     assert TorchSim(model) != TorchSim(model, batching="together")
-
-
-def test_atoms_keep_their_masses_and_structures_without_atoms_have_standard_ones():
-    heavy = Atoms("H2", [[0, 0, 0], [0, 0, 3.6]])
-    heavy.set_masses([2.014, 3.016])
-    model = Images()
-    single_points(TorchSim(model), [heavy])
-    assert model.states[-1].masses.tolist() == [2.014, 3.016]
-    bare = kr.Structure(
-        id="bare", numbers=np.array([1, 2], np.int32), positions=heavy.positions.copy()
-    )
-    evaluate(TorchSim(model), [bare])
-    np.testing.assert_allclose(model.states[-1].masses, [1.008, 4.002602], rtol=1e-4)

@@ -1,11 +1,39 @@
-"""TorchSim models to test with: one that is right by the interface, and its faults."""
+"""TorchSim models to test with, one that is right by the interface and its faults; structures.
+
+Importing this skips the tests that do where TorchSim is not installed.
+"""
 
 import itertools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch_sim.models.interface import ModelInterface
+import jax
+import numpy as np
+import pytest
+from ase.build import bulk
+
+import kups_relax as kr
+from helpers import argon_clusters
+from kups_relax.potentials import Asked, TorchSim
+from kups_relax.relaxation import evaluate
+
+try:
+    with warnings.catch_warnings():
+        # Of torch.jit.script, which TorchSim uses.
+        warnings.simplefilter("ignore")
+        import torch
+        import torch_sim as torch_sim
+        from torch_sim.models.interface import ModelInterface
+        from torch_sim.models.lennard_jones import LennardJonesModel as LennardJonesModel
+        from torch_sim.models.morse import MorseModel as MorseModel
+        from torch_sim.models.soft_sphere import SoftSphereModel as SoftSphereModel
+except ModuleNotFoundError as error:
+    pytest.skip(
+        f"{error}: TorchSim is an extra; pip install 'kups-relax[torch-sim]', with Python 3.12 or "
+        "newer for its present versions",
+        allow_module_level=True,
+    )
 
 EPSILON, SIGMA = 0.0104, 3.4
 XENON = 54
@@ -63,10 +91,10 @@ class Images(ModelInterface):
         here, columns = x @ deform, deform @ cell
         reach = [0, 0, 0]
         if any(pbc):
-            heights = 1 / torch.linalg.norm(torch.linalg.inv(cell), dim=1)
-            reach = [
-                int(self.cutoff / h) + 2 if p else 0 for h, p in zip(heights, pbc, strict=True)
-            ]
+            inverse = torch.linalg.inv(cell)
+            least, most = (x.detach() @ inverse.T).aminmax(dim=0)
+            far = self.cutoff * torch.linalg.norm(inverse, dim=1) + most - least
+            reach = [int(f) + 1 if p else 0 for f, p in zip(far.tolist(), pbc, strict=True)]
         multiples = itertools.product(*(range(-n, n + 1) for n in reach))
         shifts = torch.tensor(list(multiples), dtype=self.dtype) @ columns.T
         d = here[:, None, None] - here[None, :, None] - shifts
@@ -121,3 +149,51 @@ def writing(state: Any, out: dict[str, Any]) -> dict[str, Any]:
     for name in ("positions", "cell", "masses", "atomic_numbers"):
         getattr(state, name).zero_()
     return out
+
+
+BATCHING = ("one-by-one", "together")
+# One model for many tests, so that they share compiled programs.
+MODEL = Images()
+POTENTIALS = {batching: TorchSim(MODEL, batching=batching) for batching in BATCHING}
+
+
+def sheared(seed=0, name="Ar", factor=1.0):
+    """Fcc argon in a cell that is no symmetric matrix, so that rows are no columns."""
+    atoms = bulk(name, "fcc", a=5.3 * factor, cubic=True)
+    atoms.set_cell(atoms.cell.array @ [[1, 0, 0], [0.2, 1, 0], [0.1, 0.3, 1]], scale_atoms=True)
+    atoms.rattle(0.15, seed=seed)
+    atoms.info["id"] = f"{name}4-sheared-{seed}"
+    return atoms
+
+
+def mixed():
+    """Clusters of several sizes, and crystals."""
+    return [*argon_clusters([2, 5, 9, 12, 3]), sheared(0), sheared(1, factor=1.02)]
+
+
+def small():
+    """Clusters and crystals of one size class."""
+    return [*argon_clusters([2, 5, 7, 3]), sheared(0), sheared(1, factor=1.02)]
+
+
+def with_xenon():
+    """A batch, with one structure that spoilt models stumble over."""
+    batch = argon_clusters([4, 6, 5, 7])
+    batch[1].numbers[0] = 54
+    batch[1].info["id"] = "the culprit"
+    return batch
+
+
+def single_points(potential, structures, dtype="float64"):
+    return evaluate(potential, kr.io.structures_from(structures), dtype=dtype)
+
+
+def asked(batch, n_lanes=4):
+    """The question that the engine asks about structures of one class."""
+    structures = kr.io.structures_from(batch)
+    positions = np.zeros((3, 8, n_lanes))
+    for lane, s in enumerate(structures):
+        positions[:, : s.n_atoms, lane] = s.positions.T
+    x, cell = jax.device_put((positions, np.zeros((3, 3, n_lanes))))
+    held = [*structures, *[None] * (n_lanes - len(structures))]
+    return Asked(held, x, cell, stress=False, fresh=[s is not None for s in held])

@@ -168,6 +168,7 @@ class _Session(Session):
                     self._run(arrays, [(lane, structure)])
                 except PotentialError as error:
                     failed[lane] = f"{structure.id!r}: {error}"
+                    arrays.clear(lane)
             return arrays.evaluation(), failed
 
     def _try_together(self, arrays: "_Arrays", members: Sequence[_Member]) -> list[_Member]:
@@ -301,6 +302,12 @@ class _Arrays:
             stress = values["stress"].to(self.stress)
             self.stress.permute(2, 0, 1)[rows.systems] = stress
 
+    def clear(self, lane: int) -> None:
+        """Take back what a lane got."""
+        for tensor in (self.energy, self.forces, self.stress):
+            if tensor is not None:
+                tensor[..., lane] = 0
+
     def finite(self) -> Any:
         """(n_lanes,) bool: whether energy and forces are finite."""
         return (self.energy.isfinite() & self.forces.isfinite().all(0).all(0)).tolist()
@@ -362,8 +369,8 @@ def _check_installed() -> None:
         _sim_state()
     except ImportError as error:
         raise OptionError(
-            f"TorchSim models need torch and torch-sim-atomistic, but {error}. "
-            "Install kups-relax[torch-sim]."
+            "TorchSim models need torch and torch-sim-atomistic, which cannot be imported "
+            f"({error}). Install kups-relax[torch-sim]."
         ) from error
 
 
