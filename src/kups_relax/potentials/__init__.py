@@ -19,3 +19,4 @@ from kups_relax.potentials._morse import Morse as Morse
 from kups_relax.potentials._named import NAMED as NAMED
 from kups_relax.potentials._named import get as get
 from kups_relax.potentials._nequix import Nequix as Nequix
+from kups_relax.potentials._torch_sim import TorchSim as TorchSim

@@ -8,7 +8,6 @@ import numpy as np
 from kups_relax import io, potentials
 from kups_relax.data import Structure
 from kups_relax.errors import CapacityError, OptionError, PotentialError, StructureError
-from kups_relax.potentials import Potential
 from kups_relax.relaxation import Evaluated, evaluate
 from kups_relax.testing import _derivatives, _symmetries
 from kups_relax.testing._report import Check, PotentialReport
@@ -146,8 +145,8 @@ def _all(run: Run, chosen: set[str], n_coordinates: int, draws: int) -> dict[str
     if chosen & {"forces", "precision"}:
         both = _derivatives.forces_and_precision(run, n_coordinates)
         found["forces"], found["precision"] = both
-    # A tile costs the same full or empty; on the host each structure costs what it costs.
-    company = 16 if isinstance(run.potential, Potential) else 2
+    # Whoever is evaluated alone costs what it costs, and cannot see its company.
+    company = 2 if run.potential.n_lanes(8) == 1 else 16
     rest = {
         "stress": _derivatives.stress,
         "energies": _symmetries.energies,
