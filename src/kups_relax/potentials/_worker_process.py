@@ -113,7 +113,7 @@ class WorkerProcess:
             connection.recv()
             self._ready = True
         connection.send(message)
-        if connection.poll(self._timeout):
+        if self._timeout is None or connection.poll(self._timeout):
             return connection.recv()
         self._end(0)
         return (
