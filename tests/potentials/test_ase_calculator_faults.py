@@ -188,12 +188,14 @@ def test_a_consumer_that_stops_kills_what_hangs(processes):
 
 # No `if __name__ == "__main__"`: workers do not run the script.
 SCRIPT = """
-    import os, pathlib, sys, time
+    import os, pathlib, signal, sys, time
     import numpy as np
     from ase.build import molecule
     from ase.calculators.emt import EMT
     import kups_relax as kr
 
+    # Shells have what they start in the background ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = pathlib.Path(sys.argv[1])
 
     class Waiting(EMT):
@@ -222,7 +224,10 @@ def test_no_process_outlives_the_run(how, tmp_path):
         time.sleep(0.05)
     workers = [int(path.name) for path in pids.iterdir()]
     run.send_signal(how)
-    _, err = run.communicate(timeout=60)
+    try:
+        _, err = run.communicate(timeout=60)
+    finally:
+        run.kill()
     assert len(workers) == 2, err
     assert ("KeyboardInterrupt" in err) == (how == signal.SIGINT)
     wait_until_gone(workers)
