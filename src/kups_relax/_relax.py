@@ -138,7 +138,6 @@ def _job(
     if not isinstance(entry, Structure):
         return str(entry)
     try:
-        entry.check()
         moving, moves = coordinates.coordinates_of(entry, cell)
         form = potential.specialize(entry)
         prepared: Mapping[str, np.ndarray] = form.prepare(entry)

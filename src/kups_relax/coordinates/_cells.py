@@ -62,7 +62,7 @@ class VariableCell(abc.ABC):
     constant_volume: bool = False
     cell_factor: float | None = None
     smax: float | None = None
-    max_strain: float = 0.1
+    max_strain: float = 0.05
 
     name: ClassVar[str]
 

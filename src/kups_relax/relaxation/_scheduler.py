@@ -247,6 +247,8 @@ class Scheduler:
         asked = Asked(structures, trial.positions, trial.cell, program.stress, fresh)
         evaluation, failed = session.evaluate(asked)
         energy = evaluation.energy
+        if program.coordinates.cell is not None:
+            failed = {**_without_stress(asked, evaluation, program.potential), **failed}
         if failed:
             # They end with their last good geometry, as those do whose energy is NaN.
             energy = np.array(energy)
@@ -361,6 +363,18 @@ class _Arrays:
 
 def _rows(x: np.ndarray) -> np.ndarray:
     return np.array(x, np.float64, order="C")
+
+
+def _without_stress(asked: Asked, evaluation: Evaluation, potential: EnergyModel) -> dict[int, str]:
+    """Say which lanes got no stress, though their cells are to change."""
+    stress = np.asarray(evaluation.stress)
+    none = np.isnan(stress).all(axis=(0, 1)).reshape(stress.shape[-1])
+    return {
+        lane: f"{s.id!r} with {potential.name}: it gave no stress, which a variable cell needs. "
+        "Relax with cell=None, or with another calculator."
+        for lane, s in enumerate(asked.structures)
+        if s is not None and none[lane]
+    }
 
 
 def _reason(job: Job, ended: Status) -> str:
