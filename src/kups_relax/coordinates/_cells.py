@@ -62,7 +62,7 @@ class VariableCell(abc.ABC):
     constant_volume: bool = False
     cell_factor: float | None = None
     smax: float | None = None
-    max_strain: float = 0.05
+    max_strain: float = 0.1
 
     name: ClassVar[str]
 
@@ -203,7 +203,7 @@ def get(cell: Any) -> VariableCell | None:
     )
 
 
-def strain(cell: jax.Array, reference: jax.Array, inverse: jax.Array) -> jax.Array:
+def relative_strain(cell: jax.Array, reference: jax.Array, inverse: jax.Array) -> jax.Array:
     """(3, 3, L) E of cell = reference @ (1 + E)."""
     return m.multiply(inverse, cell - reference)
 

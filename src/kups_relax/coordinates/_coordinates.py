@@ -16,7 +16,7 @@ from jax import lax
 from kups_relax._tree import dataclass
 from kups_relax.coordinates import _held as held
 from kups_relax.coordinates import _matrices as m
-from kups_relax.coordinates._cells import VariableCell, longest_change
+from kups_relax.coordinates._cells import VariableCell, longest_change, relative_strain
 from kups_relax.coordinates._constraints import held_by
 from kups_relax.data import Field, Structure, Terms
 from kups_relax.errors import StructureError
@@ -104,6 +104,7 @@ class Coordinates:
         self,
         x: jax.Array,
         here: Geometry,
+        start: jax.Array,
         forces: jax.Array,
         stress: jax.Array | None,
         terms: Terms | None,
@@ -113,6 +114,7 @@ class Coordinates:
         Args:
             x: (3, rows, L).
             here: The geometry that it stands for.
+            start: (3, 3, L), the cell at the start.
             forces: (3, A, L), eV/Angstrom.
             stress: (3, 3, L), eV/Angstrom^3; needed where the cell changes.
             terms: The arrays of `coordinates_of`; None where all is free.
@@ -127,10 +129,9 @@ class Coordinates:
             forces = self._held_forces(forces, terms)
             return Pull(forces=forces, fmax=_longest(forces), residual=nothing, smax=smax)
         assert stress is not None
-        rows = _cell_rows(x, terms)
-        strain = self.cell.deformation(rows) * terms["mask"]
+        strain = m.transpose(relative_strain(here.cell, start, m.inverse(start)))
         forces = self._held_forces(forces + _times(forces, strain), terms)
-        on_cell, residual = self._on_cell(rows, strain, here, stress, terms)
+        on_cell, residual = self._on_cell(x, strain, here, stress, terms)
         longest = _longest(on_cell)
         own = terms["smax"] >= 0
         fmax = jnp.maximum(_longest(forces), jnp.where(own, nothing, longest))
@@ -167,8 +168,8 @@ class Coordinates:
         step = jnp.concatenate(
             [self._held_step(step[:, :-3], terms), self._held_cell(step[:, -3:], terms)], axis=1
         )
-        there = x + self._bounded(x, step, here.cell, start, terms)
-        strain = self.cell.deformation(_cell_rows(there, terms)) * terms["mask"]
+        factor, strain = self._bounded(x[:, -3:], step[:, -3:], here.cell, start, terms)
+        there = x + step * factor
         if "cartesian" in self.held:
             moved = self._held_in_frame(there[:, :-3] - x[:, :-3], strain, terms["cartesian"])
             there = jnp.concatenate([x[:, :-3] + moved, there[:, -3:]], axis=1)
@@ -180,7 +181,7 @@ class Coordinates:
         return there, Geometry(positions=positions, cell=cell), sane
 
     def _on_cell(
-        self, rows: jax.Array, strain: jax.Array, here: Geometry, stress: jax.Array, terms: Terms
+        self, x: jax.Array, strain: jax.Array, here: Geometry, stress: jax.Array, terms: Terms
     ) -> tuple[jax.Array, jax.Array]:
         """The rows of the cell in the forces, (3, 3, L), and the stress that is left, (L,)."""
         assert self.cell is not None
@@ -188,6 +189,7 @@ class Coordinates:
         total = (stress + m.transpose(stress)) * 0.5 + one * terms["pressure"]
         volume = jnp.abs(m.determinant(here.cell))
         slope = m.multiply(total * -volume, m.transpose(m.inverse(one + strain)))
+        rows = m.transpose(x[:, -3:]) / terms["factor"]
         slope = self.cell.pulled_back(rows, self.cell.allowed(slope, mask))
         slope = self.cell.without_volume(slope) / terms["factor"]
         left = self.cell.without_volume(self.cell.allowed(total, mask))
@@ -198,27 +200,24 @@ class Coordinates:
 
     def _bounded(
         self, x: jax.Array, step: jax.Array, cell: jax.Array, start: jax.Array, terms: Terms
-    ) -> jax.Array:
-        """Shorten steps that would change a lattice vector by too much."""
+    ) -> tuple[jax.Array, jax.Array]:
+        """How much of a step of the cell's rows can be taken, (L,), and the strain it leads to."""
         variable, limit = self.cell, terms["max_strain"]
         assert variable is not None
 
-        def change(factor: jax.Array) -> jax.Array:
-            rows = _cell_rows(x + step * factor, terms)
-            there = _deformed(start, variable.deformation(rows) * terms["mask"])
-            return longest_change(cell, there)
-
-        def shorten(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            factor, ratio = carry
+        def shorten(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            factor, *_ = carry
+            rows = m.transpose(x + step * factor) / terms["factor"]
+            strain = variable.deformation(rows) * terms["mask"]
+            ratio = longest_change(cell, _deformed(start, strain))
+            too_far = ratio > limit
             # A little more than to the limit, so that few need it twice.
             less = jnp.clip(limit / ratio * 0.95, 0.1, 0.95)
-            factor = jnp.where(ratio > limit, factor * less, factor)
-            return factor, change(factor)
+            return jnp.where(too_far, factor * less, factor), strain, jnp.any(too_far)
 
-        factor = jnp.ones_like(limit)
-        start_ = (factor, change(factor))
-        factor, _ = lax.while_loop(lambda carry: jnp.any(carry[1] > limit), shorten, start_)
-        return step * factor
+        carry = (jnp.ones_like(limit), jnp.zeros_like(cell), jnp.array(True))
+        factor, strain, _ = lax.while_loop(lambda carry: carry[2], shorten, carry)
+        return factor, strain
 
     def _held_forces(self, forces: jax.Array, terms: Terms) -> jax.Array:
         if "scaled" in self.held:
@@ -297,11 +296,6 @@ def _check(structure: Structure, cell: VariableCell) -> None:
 def _longest(forces: jax.Array) -> jax.Array:
     """(L,) the longest row."""
     return jnp.sqrt(jnp.max(fold(forces * forces), axis=0))
-
-
-def _cell_rows(x: jax.Array, terms: Terms) -> jax.Array:
-    """(3, 3, L) the cell's coordinates, as a matrix."""
-    return m.transpose(x[:, -3:]) / terms["factor"]
 
 
 def _times(rows: jax.Array, matrix: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from kups_relax._tree import dataclass
-from kups_relax.coordinates import FREE, Coordinates, Geometry, strain
+from kups_relax.coordinates import FREE, Coordinates, Geometry, relative_strain
 from kups_relax.data import Terms
 from kups_relax.ops import apart, fold, product, root, rounded
 from kups_relax.optimizers import Lanes, Transform
@@ -279,7 +279,12 @@ def _settle(
 ) -> TileState:
     coordinates, needed = mover.coordinates, max_steps >= 0
     pull = _run(coordinates, needed, coordinates.pull)(
-        state.x, state.trial, evaluation.forces, evaluation.stress, start.terms
+        state.x,
+        state.trial,
+        start.geometry.cell,
+        evaluation.forces,
+        evaluation.stress,
+        start.terms,
     )
 
     running = state.status == Status.RUNNING
@@ -344,7 +349,7 @@ def _stale(mover: Mover, trial: Geometry, start: Start) -> jax.Array:
     moved, used = positions - reference.positions, nothing
     if mover.coordinates.cell is not None:
         assert start.inverse is not None
-        strained = strain(trial.cell, reference.cell, start.inverse)
+        strained = relative_strain(trial.cell, reference.cell, start.inverse)
         carried = reference.positions[:, None] * strained[:, :, None]
         moved = moved - fold(carried)
         size = root(fold(product(strained, strained).reshape(9, -1)))
