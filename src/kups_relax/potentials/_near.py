@@ -1,0 +1,263 @@
+"""Neighbours within the cutoff, brought together on the device, and forces without a scatter.
+
+A list reaches further than the cutoff, so most of what it holds may be too far away to matter:
+in silicon 16 are listed where 4 are near. Here those that are near move to the front of each
+atom's row, in the order of the list, so that what follows loops over few slots. Which slots are
+near is kept as bits of integers: the place of a slot among the near ones is a count of bits, so
+that an atom finds what its neighbour does to it without a search.
+
+No bit of any result depends on the list: an atom's near neighbours and their order are those of
+the positions, and whatever loops over more slots than an atom has adds 0 for it.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from kups_relax.data import Structure
+from kups_relax.neighbors import neighbor_list, neighbor_matrix
+from kups_relax.ops import take_rows
+from kups_relax.potentials._base import Field, Terms
+from kups_relax.potentials._pair_potential import _VOIGT, _offsets
+from kups_relax.potentials._triplets import pick
+
+# Slots of each atom at a time. Widths are multiples of it.
+CHUNK = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Slots:
+    """Some slots of every atom.
+
+    Attributes:
+        vector: (3, n, A, L), from the atom to its neighbour, Angstrom.
+        real: (n, A, L) bool: there is a neighbour.
+        species: (n, A, L) int32, of the neighbour.
+    """
+
+    vector: jax.Array
+    real: jax.Array
+    species: jax.Array
+
+    def polar(self) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Distance (n, A, L), its inverse, and the unit vector; 1 where there is no neighbour."""
+        d = self.vector
+        r2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
+        r = jnp.sqrt(jnp.where(self.real, r2, 1.0))
+        inverse = 1.0 / r
+        return r, inverse, d * inverse
+
+
+@dataclasses.dataclass(frozen=True)
+class Near:
+    """The near neighbours of every atom, in slots; W slots have room.
+
+    Attributes:
+        vectors: (3, W, A, L).
+        slots: (W, A, L) int32, where each stands in the list.
+        species: (A, L) int32, of the atoms.
+        counts: (A, L) int32, near neighbours of each atom.
+        n: () int32, slots that any atom needs.
+        words: (W / 32, A, L) uint32, bits of the listed slots that are near.
+        neighbor: (W, A, L) int32, as listed.
+        reverse: (W, A, L) int32, as listed.
+    """
+
+    vectors: jax.Array
+    slots: jax.Array
+    species: jax.Array
+    counts: jax.Array
+    n: jax.Array
+    words: jax.Array
+    neighbor: jax.Array
+    reverse: jax.Array
+
+    @property
+    def n_chunks(self) -> jax.Array:
+        """() int32."""
+        return (self.n + jnp.int32(CHUNK - 1)) // jnp.int32(CHUNK)
+
+    def take(self, first: jax.Array, n: int = CHUNK) -> Slots:
+        """Slots first .. first + n of every atom."""
+        real = first + jnp.arange(n, dtype=jnp.int32)[:, None, None] < self.counts
+        neighbor = jnp.where(real, self._listed(self.neighbor, first, n), 0)
+        return Slots(part(self.vectors, first, n), real, take_rows(self.species, neighbor))
+
+    def _listed(self, x: jax.Array, first: jax.Array, n: int) -> jax.Array:
+        """Take (W, A, L) as listed at near slots."""
+        width, atoms, lanes = x.shape
+        atom = jnp.arange(atoms, dtype=jnp.int32)[:, None]
+        return take_rows(x.reshape(width * atoms, lanes), part(self.slots, first, n) * atoms + atom)
+
+    def forces(self, slopes: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Turn slopes in the vectors into forces: an atom is pushed by both ends of its pairs.
+
+        Args:
+            slopes: (3, W, A, L), derivative of the energy in each vector, eV/Angstrom; 0 where
+                there is no neighbour.
+
+        Returns:
+            Forces (3, A, L), and the derivative by the strain (6, A, L), eV.
+        """
+        width, atoms, lanes = self.slots.shape
+        flat = slopes.reshape(3, width * atoms, lanes)
+        atom = jnp.arange(atoms, dtype=jnp.int32)[:, None]
+
+        def add(c: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            first = c * jnp.int32(CHUNK)
+            real = first + jnp.arange(CHUNK, dtype=jnp.int32)[:, None, None] < self.counts
+            neighbor = jnp.maximum(self._listed(self.neighbor, first, CHUNK), 0)
+            reverse = jnp.maximum(self._listed(self.reverse, first, CHUNK), 0)
+            there = _rank(take_rows(self.words, neighbor), reverse)
+            back = take_rows(flat, there * atoms + neighbor)
+            own, d = part(slopes, first), part(self.vectors, first)
+            # An atom's own images move with it: they strain the cell, and do not push it.
+            push = jnp.where(real & (neighbor != atom), own - back, 0.0)
+            virial = [(own[a] * d[b] + own[b] * d[a]) * 0.5 for a, b in _VOIGT]
+            virial = jnp.where(real, jnp.stack(virial), 0.0)
+            return in_turn(sums[0], push), in_turn(sums[1], virial)
+
+        start = tuple(jnp.zeros((n, atoms, lanes), slopes.dtype) for n in (3, 6))
+        return lax.fori_loop(jnp.int32(0), self.n_chunks, add, start)
+
+
+def part(x: jax.Array, first: jax.Array, n: int = CHUNK) -> jax.Array:
+    """Slots first .. first + n of (..., W, A, L)."""
+    return lax.dynamic_slice_in_dim(x, first, n, axis=x.ndim - 3)
+
+
+def put(x: jax.Array, first: jax.Array, value: jax.Array) -> jax.Array:
+    """Write slots of (..., W, A, L), from the first on."""
+    return lax.dynamic_update_slice_in_dim(x, value, first, axis=x.ndim - 3)
+
+
+def in_turn(total: jax.Array, terms: jax.Array) -> jax.Array:
+    """Add (..., n, A, L) to (..., A, L), one after the other."""
+    for k in range(terms.shape[-3]):
+        total = total + terms[..., k, :, :]
+    return total
+
+
+def near_fields() -> Mapping[str, Field]:
+    """How the arrays of `near_arrays` are laid out."""
+    return {
+        "species": Field(("atoms",), "int"),
+        "neighbor": Field(("neighbors", "atoms"), "int", -1),
+        "shift": Field(("neighbors", 3, "atoms"), "int"),
+        "reverse": Field(("neighbors", "atoms"), "int", -1),
+    }
+
+
+def near_arrays(
+    structure: Structure, species: np.ndarray, cutoffs: np.ndarray, skin: float
+) -> Mapping[str, np.ndarray]:
+    """List the neighbours of a structure, on the host.
+
+    Args:
+        structure: Any.
+        species: (n_atoms,) int, rows of `cutoffs`.
+        cutoffs: (n, n), symmetric, Angstrom; 0 for pairs that have none.
+        skin: Angstrom.
+
+    Raises:
+        StructureError: The cell makes no sense.
+    """
+    # A little more than the skin, for positions that the run rounds.
+    skin = 1.001 * skin + 1e-5
+    i, j, shifts = neighbor_list(
+        structure.positions,
+        structure.cell,
+        structure.pbc,
+        float(cutoffs.max()) + skin,
+        label=structure.id,
+    )
+    if (cutoffs != cutoffs[0, 0]).any():
+        vectors = structure.positions[j] - structure.positions[i] + shifts @ structure.cell
+        # Generous enough that a pair is listed from both sides.
+        reach = cutoffs[species[i], species[j]] * (1 + 1e-9) + skin
+        kept = np.linalg.norm(vectors, axis=1) < reach
+        i, j, shifts = i[kept], j[kept], shifts[kept]
+    matrix = neighbor_matrix(i, j, shifts, structure.n_atoms)
+    return {
+        "species": species,
+        "neighbor": matrix.neighbor.T,
+        "shift": np.moveaxis(matrix.shift, 0, 2),
+        "reverse": matrix.reverse.T,
+    }
+
+
+def near(positions: jax.Array, cell: jax.Array, terms: Terms, cutoffs: np.ndarray) -> Near:
+    """Find who is near, among those that are listed.
+
+    Args:
+        positions: (3, A, L), Angstrom.
+        cell: (3, 3, L), Angstrom.
+        terms: With the arrays of `near_fields`.
+        cutoffs: (n, n), symmetric, Angstrom.
+    """
+    neighbor, species = terms["neighbor"], terms["species"]
+    width, atoms, lanes = neighbor.shape
+    atom = jnp.arange(atoms, dtype=jnp.int32)[:, None]
+    listed = jnp.maximum(neighbor, 0)
+    d = take_rows(positions, listed) - positions[:, None]
+    d = d + _offsets(jnp.moveaxis(terms["shift"], 1, 0).astype(d.dtype), cell)
+    r2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
+    squared = pick(cutoffs * cutoffs, species, take_rows(species, listed))
+    # What is not a number is near: it must be seen in the energy.
+    words = _words((neighbor >= 0) & ~(r2 >= squared))
+    counts = sum(lax.population_count(word).astype(jnp.int32) for word in words)
+    n = jnp.max(counts)
+    flat = d.reshape(3, width * atoms, lanes)
+
+    def move(k: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        left, vectors, slots = carry
+        slot, left = _pop(left)
+        vectors = put(vectors, k, take_rows(flat, slot * atoms + atom)[:, None])
+        return left, vectors, put(slots, k, slot[None])
+
+    start = (words, jnp.zeros_like(d), jnp.zeros_like(neighbor))
+    _, vectors, slots = lax.fori_loop(jnp.int32(0), n, move, start)
+    return Near(vectors, slots, species, counts, n, words, neighbor, terms["reverse"])
+
+
+_BITS = 32
+
+
+def _words(flags: jax.Array) -> jax.Array:
+    """(W, A, L) bool to (W / 32, A, L) uint32."""
+    width = flags.shape[0]
+    bit = jnp.uint32(1) << (jnp.arange(width, dtype=jnp.uint32) % _BITS)
+    bits = jnp.where(flags, bit[:, None, None], jnp.uint32(0))
+    words = [
+        jnp.sum(bits[k : k + _BITS], axis=0, dtype=jnp.uint32) for k in range(0, width, _BITS)
+    ]
+    return jnp.stack(words)
+
+
+def _pop(words: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Number of the lowest bit, 0 if there is none, and the words without it."""
+    slot, left, found = jnp.zeros(words.shape[1:], jnp.int32), [], None
+    for k, word in enumerate(words):
+        lowest = word & (~word + jnp.uint32(1))
+        here = word != 0 if found is None else (word != 0) & ~found
+        number = lax.population_count(lowest - jnp.uint32(1)).astype(jnp.int32)
+        slot = jnp.where(here, number + jnp.int32(k * _BITS), slot)
+        left.append(jnp.where(here, word ^ lowest, word))
+        found = word != 0 if found is None else found | (word != 0)
+    return slot, jnp.stack(left)
+
+
+def _rank(words: jax.Array, slot: jax.Array) -> jax.Array:
+    """How many bits there are below a slot."""
+    rank = jnp.zeros_like(slot)
+    for k, word in enumerate(words):
+        below = jnp.clip(slot - jnp.int32(k * _BITS), 0, _BITS)
+        # A shift by all bits is not defined.
+        mask = (jnp.uint32(1) << jnp.minimum(below, _BITS - 1).astype(jnp.uint32)) - jnp.uint32(1)
+        mask = jnp.where(below == _BITS, jnp.uint32(0xFFFFFFFF), mask)
+        rank = rank + lax.population_count(word & mask).astype(jnp.int32)
+    return rank

@@ -1,0 +1,114 @@
+"""Potentials that are sums over atoms of what each has of its neighbours' directions."""
+
+import abc
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import dataclasses
+import jax
+import numpy as np
+
+from kups_relax.data import Structure
+from kups_relax.errors import OptionError
+from kups_relax.ops import fold
+from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
+from kups_relax.potentials._near import Near, near, near_arrays, near_fields
+from kups_relax.potentials._pair_potential import _stress
+from kups_relax.potentials._triplets import (
+    elements_of,
+    freeze_triplets,
+    read_lammps,
+    restricted,
+    species_of,
+    tables,
+)
+
+P = TypeVar("P", bound="SitePotential")
+
+
+class SitePotential(Potential):
+    """Sum over atoms what each has of the vectors to its near neighbours.
+
+    Of three bodies that are a centre and two neighbours, each triplet of elements has parameters.
+    A structure runs through a form with the parameters of its own elements, so a crystal of one
+    element looks none up. To add one: a frozen dataclass with `triplets` and `skin`, `record`,
+    `cutoffs` and `sites`.
+
+    Attributes:
+        record: Names the numbers of a triplet, in the order of LAMMPS's files.
+        triplets: Parameters of all triplets, frozen.
+        skin: Angstrom by which lists reach further than the cutoffs.
+    """
+
+    record: ClassVar[type[NamedTuple]]
+    triplets: Any
+    skin: float
+
+    @classmethod
+    def from_lammps(cls: type[P], path: Any, **options: Any) -> P:
+        """Read parameters from a file in LAMMPS's format.
+
+        Raises:
+            OptionError: The file cannot be read, or what it says makes no sense.
+        """
+        return cls(read_lammps(cls.__name__, cls.record, path), **options)
+
+    @abc.abstractmethod
+    def cutoffs(self) -> np.ndarray:
+        """(n, n), how far each two elements see each other, symmetric, Angstrom."""
+
+    @abc.abstractmethod
+    def sites(self, near: Near) -> tuple[jax.Array, jax.Array]:
+        """Compute the energies of atoms, and their slopes.
+
+        Returns:
+            (A, L) energies, eV, and the derivative of each in the vectors to its neighbours,
+            (3, W, A, L) by slots, eV/Angstrom; 0 where there is no neighbour.
+        """
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """The parameters by name, (n, n, n) each: the centre's element, and two neighbours'."""
+        return tables(self.triplets, self.record)
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Those that there are parameters for."""
+        return elements_of(self.triplets)
+
+    @property
+    def slack(self) -> float:
+        """See `EnergyModel.slack`."""
+        return self.skin / 2
+
+    def specialize(self, structure: Structure) -> Potential:
+        """Leave out the elements that a structure does not have.
+
+        Raises:
+            PotentialError: It has an element that there are no parameters for.
+        """
+        own = restricted(self.triplets, structure, type(self).__name__)
+        return self if own == self.triplets else dataclasses.replace(self, triplets=own)
+
+    def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
+        """See `Potential.prepare`."""
+        restricted(self.triplets, structure, type(self).__name__)
+        species = species_of(self.triplets, structure)
+        return near_arrays(structure, species, self.cutoffs(), self.skin)
+
+    def fields(self) -> Mapping[str, Field]:
+        """See `Potential.fields`."""
+        return near_fields()
+
+    def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
+        """See `Potential.evaluate`."""
+        around = near(positions, cell, terms, self.cutoffs())
+        energies, slopes = self.sites(around)
+        forces, virial = around.forces(slopes)
+        stress = _stress(fold(virial, axis=1), cell)
+        return Evaluation(fold(energies), forces, stress, energies)
+
+    def _freeze(self) -> None:
+        name = type(self).__name__
+        object.__setattr__(self, "triplets", freeze_triplets(name, self.record, self.triplets))
+        if not 0 <= self.skin < np.inf:
+            raise OptionError(f"skin is {self.skin}; it must be a finite number, at least 0.")
