@@ -19,4 +19,10 @@ from kups_relax.potentials._morse import Morse as Morse
 from kups_relax.potentials._named import NAMED as NAMED
 from kups_relax.potentials._named import get as get
 from kups_relax.potentials._nequix import Nequix as Nequix
+from kups_relax.potentials._stillinger_weber import StillingerWeber as StillingerWeber
+from kups_relax.potentials._stillinger_weber import (
+    StillingerWeberParameters as StillingerWeberParameters,
+)
+from kups_relax.potentials._tersoff import Tersoff as Tersoff
+from kups_relax.potentials._tersoff import TersoffParameters as TersoffParameters
 from kups_relax.potentials._torch_sim import TorchSim as TorchSim

@@ -232,9 +232,7 @@ def _words(flags: jax.Array) -> jax.Array:
     width = flags.shape[0]
     bit = jnp.uint32(1) << (jnp.arange(width, dtype=jnp.uint32) % _BITS)
     bits = jnp.where(flags, bit[:, None, None], jnp.uint32(0))
-    words = [
-        jnp.sum(bits[k : k + _BITS], axis=0, dtype=jnp.uint32) for k in range(0, width, _BITS)
-    ]
+    words = [jnp.sum(bits[k : k + _BITS], axis=0, dtype=jnp.uint32) for k in range(0, width, _BITS)]
     return jnp.stack(words)
 
 

@@ -1,10 +1,10 @@
 """Potentials that are sums over atoms of what each has of its neighbours' directions."""
 
 import abc
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-import dataclasses
 import jax
 import numpy as np
 

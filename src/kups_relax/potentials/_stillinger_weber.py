@@ -137,9 +137,7 @@ class StillingerWeber(SitePotential):
                 total = total + jnp.stack([w * x for w, x in zip(weights, sums[k], strict=True)])
             around.append(total)
 
-        def slopes(
-            c: jax.Array, carry: tuple[jax.Array, jax.Array]
-        ) -> tuple[jax.Array, jax.Array]:
+        def slopes(c: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             energies, out = carry
             slots = near.take(c * jnp.int32(CHUNK))
             r, per_r, u = slots.polar()
@@ -162,9 +160,7 @@ class StillingerWeber(SitePotential):
             energy = jnp.where(inside, 0.5 * energy, 0.0)
             slope = jnp.where(inside, 0.5 * slope, 0.0) + fall * strain
             pull = 2.0 * h * per_r
-            slope = jnp.stack(
-                [slope * u[a] + pull * (turned[a] - along * u[a]) for a in range(3)]
-            )
+            slope = jnp.stack([slope * u[a] + pull * (turned[a] - along * u[a]) for a in range(3)])
             slope = jnp.where(inside, slope, 0.0)
             energy = energy + 0.5 * h * strain
             return in_turn(energies, energy), put(out, c * jnp.int32(CHUNK), slope)

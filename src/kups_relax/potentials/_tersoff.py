@@ -1,0 +1,266 @@
+"""Tersoff's bond orders.
+
+The attraction of a bond i-j is weakened by a function of zeta_ij, a sum over the other neighbours
+k of i. Energy and slopes take two passes: the first adds zeta up and gives each bond's energy and
+its derivative in zeta; the second gives the slope in each vector i-j, which is in zeta_ij, and in
+zeta_ik of every other bond. So each slot collects what is its own, and nothing is scattered.
+"""
+
+import dataclasses
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from kups_relax.errors import OptionError
+from kups_relax.potentials._near import CHUNK, Near, Slots, in_turn, part, put
+from kups_relax.potentials._site_potential import SitePotential
+from kups_relax.potentials._tersoff_parameters import SETS, TersoffParameters
+from kups_relax.potentials._triplets import pick
+
+# Beyond these the exponential of a difference of lengths is cut off, as in LAMMPS and ASE.
+_MAX_EXPONENT = 69.0776
+
+
+@dataclasses.dataclass(frozen=True)
+class Tersoff(SitePotential):
+    """Tersoff's bond orders: silicon, carbon, silicon carbide, and what else there is a file for.
+
+    Numbers are those of `ase.calculators.tersoff.Tersoff`.
+
+    Attributes:
+        triplets: A published set: "si-t2", "si-t3", "c", "sic-1989" or "sic-1994" (these two
+            serve Si and C alone, too). Or, for each (i, j, k) of chemical symbols, i at the
+            centre, m, gamma, lambda3, c, d, h, n, beta, lambda2, B, R, D, lambda1, A (eV,
+            Angstrom), as `TersoffParameters`, by name, in order, or as ASE's `TersoffParameters`.
+            A bond takes its own from (i, j, j), and what k does to it from (i, j, k).
+        skin: Angstrom by which neighbour lists reach further than the cutoffs. They hold until an
+            atom has moved half of it; no result depends on it.
+
+    Raises:
+        OptionError: There is no such set, or parameters make no sense.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> import kups_relax as kr
+        >>> atoms = bulk("C", a=3.566)
+        >>> atoms.calc = kr.ase.JaxCalculator(Tersoff("c"))
+        >>> print(f"{atoms.get_potential_energy() / len(atoms):.2f} eV")
+        -7.37 eV
+
+    References:
+        "si-t2": Tersoff, Phys. Rev. B 37, 6991 (1988), doi:10.1103/PhysRevB.37.6991.
+        "si-t3": Tersoff, Phys. Rev. B 38, 9902 (1988), doi:10.1103/PhysRevB.38.9902.
+        "c": Tersoff, Phys. Rev. Lett. 61, 2879 (1988), doi:10.1103/PhysRevLett.61.2879.
+        "sic-1989": Tersoff, Phys. Rev. B 39, 5566 (1989), doi:10.1103/PhysRevB.39.5566, with its
+        erratum, Phys. Rev. B 41, 3248 (1990), doi:10.1103/PhysRevB.41.3248.2.
+        "sic-1994": Tersoff, Phys. Rev. B 49, 16349 (1994), doi:10.1103/PhysRevB.49.16349.
+    """
+
+    name: ClassVar[str] = "tersoff"
+    record: ClassVar[type[NamedTuple]] = TersoffParameters
+
+    triplets: Any = "sic-1989"
+    skin: float = 0.5
+
+    def __post_init__(self) -> None:
+        if isinstance(self.triplets, str):
+            if self.triplets not in SETS:
+                raise OptionError(
+                    f"Tersoff: there is no set {self.triplets!r}; expected one of "
+                    f"{', '.join(SETS)}, or parameters of triplets."
+                )
+            object.__setattr__(self, "triplets", SETS[self.triplets]())
+        self._freeze()
+        for triplet, x in self.triplets:
+            _check(triplet, x)
+
+    def cutoffs(self) -> np.ndarray:
+        """See `SitePotential.cutoffs`."""
+        table = self.tables()
+        reach = table["R"] + table["D"]
+        own = np.maximum(np.einsum("ijj->ij", reach), reach.max(axis=1))
+        return np.maximum(own, own.T)
+
+    def sites(self, near: Near) -> tuple[jax.Array, jax.Array]:
+        """See `SitePotential.sites`."""
+        bonds = _Bonds(self.tables(), near)
+        shape, dtype = near.counts.shape, near.vectors.dtype
+
+        def first(c: jax.Array, carry: Any) -> Any:
+            at = c * jnp.int32(CHUNK)
+            energies, order, slopes = carry
+            energy, in_zeta, slope = bonds.energies(near.take(at), at)
+            return in_turn(energies, energy), put(order, at, in_zeta), put(slopes, at, slope)
+
+        def second(c: jax.Array, out: jax.Array) -> jax.Array:
+            at = c * jnp.int32(CHUNK)
+            return put(out, at, bonds.slopes(near.take(at), at, order, radial))
+
+        rows = jnp.zeros_like(near.slots, dtype)
+        start = (jnp.zeros(shape, dtype), rows, rows)
+        zero = jnp.int32(0)
+        energies, order, radial = lax.fori_loop(zero, near.n_chunks, first, start)
+        out = lax.fori_loop(zero, near.n_chunks, second, jnp.zeros_like(near.vectors))
+        return energies, out
+
+
+class _Bonds:
+    """The arithmetic of bonds i-j among those of the same centre, some slots j at a time."""
+
+    def __init__(self, tables: dict[str, np.ndarray], near: Near) -> None:
+        self._tables, self._near = tables, near
+        # What k does to a bond i-j is then what j does to i-k.
+        names = ("gamma", "c", "d", "h")
+        self._mutual = all(np.array_equal(tables[n], tables[n].swapaxes(1, 2)) for n in names)
+        self._stretched = bool(tables["lambda3"].any())
+
+    def energies(self, j: Slots, at: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Half the energy of bonds, its derivative in zeta, and in the length at that zeta."""
+        r, _, u = j.polar()
+
+        def add(k: jax.Array, zeta: jax.Array) -> jax.Array:
+            other, apart = self._other(j, at, k)
+            r_k, _, u_k = other.polar()
+            value = self._fade(r_k, j.species, other.species)[0]
+            value = value * self._angle(_dot(u, u_k), j.species, other.species)[0]
+            if self._stretched:
+                value = value * self._stretch(r - r_k, j.species, other.species)[0]
+            return zeta + jnp.where(apart, value, 0.0)
+
+        zeta = lax.fori_loop(jnp.int32(0), self._near.n, add, jnp.zeros_like(r))
+        fade, fall = self._fade(r, j.species, j.species)
+        order, order_slope = self._order(zeta, j.species)
+        repulsion, attraction = (
+            self._pair(name, j.species) * jnp.exp(-self._pair(rate, j.species) * r)
+            for name, rate in (("A", "lambda1"), ("B", "lambda2"))
+        )
+        steep = self._pair("lambda1", j.species) * repulsion
+        steep = steep - order * (self._pair("lambda2", j.species) * attraction)
+        value = repulsion - order * attraction
+        parts = (
+            fade * value,
+            -(fade * attraction) * order_slope,
+            fall * value - fade * steep,
+        )
+        return tuple(jnp.where(j.real, 0.5 * x, 0.0) for x in parts)  # pyright: ignore
+
+    def slopes(self, j: Slots, at: jax.Array, order: jax.Array, radial: jax.Array) -> jax.Array:
+        """(3, n, A, L), derivative of the centre's energy in the vectors of slots."""
+        r, per_r, u = j.polar()
+        weight = part(order, at)
+
+        def add(k: jax.Array, sums: jax.Array) -> jax.Array:
+            other, apart = self._other(j, at, k)
+            weight_k = part(order, k, 1)
+            r_k, _, u_k = other.polar()
+            cos = _dot(u, u_k)
+            # What k does to the bond to j, and what j does to the bond to k.
+            angle, bend = self._angle(cos, j.species, other.species)
+            if self._mutual:
+                angle_k, bend_k = angle, bend
+            else:
+                angle_k, bend_k = self._angle(cos, other.species, j.species)
+            fade, _ = self._fade(r_k, j.species, other.species)
+            fade_k, fall_k = self._fade(r, other.species, j.species)
+            here, there = weight * fade, weight_k * fade_k
+            length = weight_k * (fall_k * angle_k)
+            if self._stretched:
+                stretch, rise = self._stretch(r - r_k, j.species, other.species)
+                stretch_k, rise_k = self._stretch(r_k - r, other.species, j.species)
+                length = length * stretch_k + here * angle * rise - there * angle_k * rise_k
+                here, there = here * stretch, there * stretch_k
+            turn = here * bend + there * bend_k
+            terms = jnp.stack([length - per_r * (turn * cos), *(per_r * turn * u_k)])
+            return sums + jnp.where(apart, terms, 0.0)
+
+        start = jnp.stack([part(radial, at), *jnp.zeros_like(u)])
+        sums = lax.fori_loop(jnp.int32(0), self._near.n, add, start)
+        return jnp.where(j.real, sums[0] * u + sums[1:], 0.0)
+
+    def _other(self, j: Slots, at: jax.Array, k: jax.Array) -> tuple[Slots, jax.Array]:
+        """One slot k of every atom, and whether it is another neighbour than those of slots j."""
+        other = self._near.take(k, 1)
+        same = at + jnp.arange(j.real.shape[0], dtype=jnp.int32)[:, None, None] == k
+        return other, j.real & other.real & ~same
+
+    def _pair(self, name: str, j: jax.Array) -> jax.Array | float:
+        return pick(np.einsum("ijj->ij", self._tables[name]), self._near.species[None], j)
+
+    def _triplet(self, name: str, j: jax.Array, k: jax.Array) -> jax.Array | float:
+        return pick(self._tables[name], self._near.species[None], j, k)
+
+    def _fade(self, r: jax.Array, j: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The cutoff function of a distance i-k, and its slope."""
+        middle, half = self._triplet("R", j, k), self._triplet("D", j, k)
+        quarter = (0.5 * math.pi) / half
+        x = quarter * (r - middle)
+        value = 0.5 - 0.5 * jnp.sin(x)
+        slope = -0.5 * quarter * jnp.cos(x)
+        within, beyond = r < middle - half, r > middle + half
+        value = jnp.where(within, 1.0, jnp.where(beyond, 0.0, value))
+        return value, jnp.where(within | beyond, 0.0, slope)
+
+    def _angle(self, cos: jax.Array, j: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The function of the angle, and its slope in the cosine.
+
+        1 + c^2/d^2 - c^2/(d^2 + x^2) is the difference of numbers that are large and nearly
+        equal, so it is written as one term.
+        """
+        c, d, h, gamma = (self._triplet(name, j, k) for name in ("c", "d", "h", "gamma"))
+        x = h - cos
+        inverse = 1.0 / (d * d + x * x)
+        steep = (c * c) * (x * inverse)
+        value = gamma * (1.0 + steep * x / (d * d))
+        return value, (-2.0 * gamma) * (steep * inverse)
+
+    def _stretch(self, d: jax.Array, j: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The function of a difference of lengths, and its slope."""
+        rate = self._triplet("lambda3", j, k)
+        cubic = self._triplet("m", j, k)
+        x = rate * d
+        power = jnp.where(cubic == 3.0, x * x * x, x)
+        slope = rate * jnp.where(cubic == 3.0, 3.0 * (x * x), 1.0)
+        value = jnp.exp(jnp.clip(power, -_MAX_EXPONENT, _MAX_EXPONENT))
+        value = jnp.where(power < -_MAX_EXPONENT, 0.0, value)
+        return value, jnp.where(jnp.abs(power) > _MAX_EXPONENT, 0.0, slope * value)
+
+    def _order(self, zeta: jax.Array, j: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(1 + (beta zeta)^n)^(-1/2n), and its slope; 1 and 0 without other neighbours."""
+        beta, n = self._pair("beta", j), self._pair("n", j)
+        alone = zeta <= 0
+        # In the logarithm, where nothing is too large: ln(1 + e^x) and e^x / (1 + e^x).
+        x = n * jnp.log(beta * jnp.where(alone, 1.0, zeta))
+        small = jnp.exp(-jnp.abs(x))
+        sum_ = 1.0 + small
+        softplus = jnp.maximum(x, 0.0) + jnp.log1p(small)
+        share = jnp.where(x > 0, 1.0, small) / sum_
+        order = jnp.exp(softplus * (-0.5 / n))
+        slope = -0.5 * order * share / jnp.where(alone, 1.0, zeta)
+        return jnp.where(alone, 1.0, order), jnp.where(alone, 0.0, slope)
+
+
+def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _check(triplet: tuple[str, str, str], x: TersoffParameters) -> None:
+    """Raise for parameters that no energy follows from.
+
+    Raises:
+        OptionError: See the messages.
+    """
+    for holds, name, what in (
+        (x.m in (1, 3), "m", "1 or 3"),
+        (x.d != 0, "d", "other than 0"),
+        (0 < x.D <= x.R, "D", "greater than 0, or the energy jumps, and at most R"),
+        (triplet[1] != triplet[2] or x.n > 0, "n", "greater than 0"),
+        (triplet[1] != triplet[2] or x.beta >= 0, "beta", "at least 0"),
+    ):
+        if not holds:
+            raise OptionError(
+                f"Tersoff: {name} of {triplet!r} is {getattr(x, name)}; it must be {what}."
+            )
