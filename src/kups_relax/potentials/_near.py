@@ -6,6 +6,9 @@ atom's row, in the order of the list, so that what follows loops over few slots.
 near is kept as bits of integers: the place of a slot among the near ones is a count of bits, so
 that an atom finds what its neighbour does to it without a search.
 
+Atoms of all lanes stand in one axis here, N = A L of them: what is done to each is the same, and
+one long axis fills vector units where there are few lanes.
+
 No bit of any result depends on the list: an atom's near neighbours and their order are those of
 the positions, and whatever loops over more slots than an atom has adds 0 for it.
 """
@@ -20,9 +23,9 @@ from jax import lax
 
 from kups_relax.data import Structure
 from kups_relax.neighbors import neighbor_list, neighbor_matrix
-from kups_relax.ops import take_rows
+from kups_relax.ops import fold
 from kups_relax.potentials._base import Field, Terms
-from kups_relax.potentials._pair_potential import _VOIGT, _offsets
+from kups_relax.potentials._pair_potential import _VOIGT
 from kups_relax.potentials._triplets import pick
 
 # Slots of each atom at a time. Widths are multiples of it.
@@ -34,9 +37,9 @@ class Slots:
     """Some slots of every atom.
 
     Attributes:
-        vector: (3, n, A, L), from the atom to its neighbour, Angstrom.
-        real: (n, A, L) bool: there is a neighbour.
-        species: (n, A, L) int32, of the neighbour.
+        vector: (3, n, N), from the atom to its neighbour, Angstrom.
+        real: (n, N) bool: there is a neighbour.
+        species: (n, N) int32, of the neighbour.
     """
 
     vector: jax.Array
@@ -44,7 +47,7 @@ class Slots:
     species: jax.Array
 
     def polar(self) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Distance (n, A, L), its inverse, and the unit vector; 1 where there is no neighbour."""
+        """Distance (n, N), its inverse, and the unit vector; 1 where there is no neighbour."""
         d = self.vector
         r2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
         r = jnp.sqrt(jnp.where(self.real, r2, 1.0))
@@ -57,24 +60,20 @@ class Near:
     """The near neighbours of every atom, in slots; W slots have room.
 
     Attributes:
-        vectors: (3, W, A, L).
-        slots: (W, A, L) int32, where each stands in the list.
-        species: (A, L) int32, of the atoms.
-        counts: (A, L) int32, near neighbours of each atom.
+        vectors: (3, W, N), Angstrom.
+        neighbor: (W, N) int32, each slot's neighbour, a number below N.
+        back: (W, N) int32, the slot in which that neighbour has the atom.
+        species: (N,) int32, of the atoms.
+        counts: (N,) int32, near neighbours of each atom.
         n: () int32, slots that any atom needs.
-        words: (W / 32, A, L) uint32, bits of the listed slots that are near.
-        neighbor: (W, A, L) int32, as listed.
-        reverse: (W, A, L) int32, as listed.
     """
 
     vectors: jax.Array
-    slots: jax.Array
+    neighbor: jax.Array
+    back: jax.Array
     species: jax.Array
     counts: jax.Array
     n: jax.Array
-    words: jax.Array
-    neighbor: jax.Array
-    reverse: jax.Array
 
     @property
     def n_chunks(self) -> jax.Array:
@@ -83,63 +82,66 @@ class Near:
 
     def take(self, first: jax.Array, n: int = CHUNK) -> Slots:
         """Slots first .. first + n of every atom."""
-        real = first + jnp.arange(n, dtype=jnp.int32)[:, None, None] < self.counts
-        neighbor = jnp.where(real, self._listed(self.neighbor, first, n), 0)
-        return Slots(part(self.vectors, first, n), real, take_rows(self.species, neighbor))
+        return Slots(
+            part(self.vectors, first, n),
+            self.real(first, n),
+            self.species[part(self.neighbor, first, n)],
+        )
 
-    def _listed(self, x: jax.Array, first: jax.Array, n: int) -> jax.Array:
-        """Take (W, A, L) as listed at near slots."""
-        width, atoms, lanes = x.shape
-        atom = jnp.arange(atoms, dtype=jnp.int32)[:, None]
-        return take_rows(x.reshape(width * atoms, lanes), part(self.slots, first, n) * atoms + atom)
+    def real(self, first: jax.Array, n: int = CHUNK) -> jax.Array:
+        """(n, N) bool: there are neighbours in slots first .. first + n."""
+        return first + jnp.arange(n, dtype=jnp.int32)[:, None] < self.counts
 
     def forces(self, slopes: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Turn slopes in the vectors into forces: an atom is pushed by both ends of its pairs.
 
         Args:
-            slopes: (3, W, A, L), derivative of the energy in each vector, eV/Angstrom; 0 where
-                there is no neighbour.
+            slopes: (3, W, N), derivative of the energy in each vector, eV/Angstrom; 0 where there
+                is no neighbour.
 
         Returns:
-            Forces (3, A, L), and the derivative by the strain (6, A, L), eV.
+            Forces (3, N), and the derivative by the strain (6, N), eV.
         """
-        width, atoms, lanes = self.slots.shape
-        flat = slopes.reshape(3, width * atoms, lanes)
-        atom = jnp.arange(atoms, dtype=jnp.int32)[:, None]
+        n_atoms = len(self.counts)
+        flat = slopes.reshape(3, -1)
+        atom = jnp.arange(n_atoms, dtype=jnp.int32)
 
         def add(c: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             first = c * jnp.int32(CHUNK)
-            real = first + jnp.arange(CHUNK, dtype=jnp.int32)[:, None, None] < self.counts
-            neighbor = jnp.maximum(self._listed(self.neighbor, first, CHUNK), 0)
-            reverse = jnp.maximum(self._listed(self.reverse, first, CHUNK), 0)
-            there = _rank(take_rows(self.words, neighbor), reverse)
-            back = take_rows(flat, there * atoms + neighbor)
-            own, d = part(slopes, first), part(self.vectors, first)
+            real = self.real(first)
+            neighbor, back = part(self.neighbor, first), part(self.back, first)
+            there = _take(flat, back * n_atoms + neighbor)
+            here, d = part(slopes, first), part(self.vectors, first)
             # An atom's own images move with it: they strain the cell, and do not push it.
-            push = jnp.where(real & (neighbor != atom), own - back, 0.0)
-            virial = [(own[a] * d[b] + own[b] * d[a]) * 0.5 for a, b in _VOIGT]
+            push = jnp.where(real & (neighbor != atom), here - there, 0.0)
+            virial = [(here[a] * d[b] + here[b] * d[a]) * 0.5 for a, b in _VOIGT]
             virial = jnp.where(real, jnp.stack(virial), 0.0)
             return in_turn(sums[0], push), in_turn(sums[1], virial)
 
-        start = tuple(jnp.zeros((n, atoms, lanes), slopes.dtype) for n in (3, 6))
+        start = tuple(jnp.zeros((n, n_atoms), slopes.dtype) for n in (3, 6))
         return lax.fori_loop(jnp.int32(0), self.n_chunks, add, start)
 
 
 def part(x: jax.Array, first: jax.Array, n: int = CHUNK) -> jax.Array:
-    """Slots first .. first + n of (..., W, A, L)."""
-    return lax.dynamic_slice_in_dim(x, first, n, axis=x.ndim - 3)
+    """Slots first .. first + n of (..., W, N)."""
+    return lax.dynamic_slice_in_dim(x, first, n, axis=x.ndim - 2)
 
 
 def put(x: jax.Array, first: jax.Array, value: jax.Array) -> jax.Array:
-    """Write slots of (..., W, A, L), from the first on."""
-    return lax.dynamic_update_slice_in_dim(x, value, first, axis=x.ndim - 3)
+    """Write slots of (..., W, N), from the first on."""
+    return lax.dynamic_update_slice_in_dim(x, value, first, axis=x.ndim - 2)
 
 
 def in_turn(total: jax.Array, terms: jax.Array) -> jax.Array:
-    """Add (..., n, A, L) to (..., A, L), one after the other."""
-    for k in range(terms.shape[-3]):
-        total = total + terms[..., k, :, :]
+    """Add (..., n, N) to (..., N), one after the other."""
+    for k in range(terms.shape[-2]):
+        total = total + terms[..., k, :]
     return total
+
+
+def _take(x: jax.Array, index: jax.Array) -> jax.Array:
+    """(..., *index.shape): take from the last axis."""
+    return x.at[..., index].get(mode="promise_in_bounds")
 
 
 def near_fields() -> Mapping[str, Field]:
@@ -199,39 +201,50 @@ def near(positions: jax.Array, cell: jax.Array, terms: Terms, cutoffs: np.ndarra
         terms: With the arrays of `near_fields`.
         cutoffs: (n, n), symmetric, Angstrom.
     """
-    neighbor, species = terms["neighbor"], terms["species"]
-    width, atoms, lanes = neighbor.shape
-    atom = jnp.arange(atoms, dtype=jnp.int32)[:, None]
-    listed = jnp.maximum(neighbor, 0)
-    d = take_rows(positions, listed) - positions[:, None]
-    d = d + _offsets(jnp.moveaxis(terms["shift"], 1, 0).astype(d.dtype), cell)
+    width, atoms, lanes = terms["neighbor"].shape
+    n = atoms * lanes
+    lane = jnp.arange(n, dtype=jnp.int32) % jnp.int32(lanes)
+    neighbor = terms["neighbor"].reshape(width, n)
+    listed = jnp.maximum(neighbor, 0) * jnp.int32(lanes) + lane
+    species = terms["species"].reshape(n)
+    positions = positions.reshape(3, n)
+    shift = terms["shift"].reshape(width, 3, n).astype(positions.dtype)
+    cell = jnp.broadcast_to(cell[:, :, None], (3, 3, atoms, lanes)).reshape(3, 3, n)
+    d = _take(positions, listed) - positions[:, None]
+    d = d + jnp.stack([fold(jnp.moveaxis(shift, 1, 0) * cell[:, k, None]) for k in range(3)])
     r2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
-    squared = pick(cutoffs * cutoffs, species, take_rows(species, listed))
+    squared = pick(cutoffs * cutoffs, species, _take(species, listed))
     # What is not a number is near: it must be seen in the energy.
     words = _words((neighbor >= 0) & ~(r2 >= squared))
-    counts = sum(lax.population_count(word).astype(jnp.int32) for word in words)
-    n = jnp.max(counts)
-    flat = d.reshape(3, width * atoms, lanes)
+    counts = jnp.stack([lax.population_count(word).astype(jnp.int32) for word in words])
+    counts = jnp.sum(counts, axis=0, dtype=jnp.int32)
+    reverse = jnp.maximum(terms["reverse"].reshape(width, n), 0).reshape(-1)
+    most = jnp.max(counts)
+    atom = jnp.arange(n, dtype=jnp.int32)
 
     def move(k: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        left, vectors, slots = carry
+        left, vectors, others, back = carry
         slot, left = _pop(left)
-        vectors = put(vectors, k, take_rows(flat, slot * atoms + atom)[:, None])
-        return left, vectors, put(slots, k, slot[None])
+        at = slot * n + atom
+        other = _take(listed.reshape(-1), at)
+        rank = _rank(_take(words, other), _take(reverse, at))
+        vectors = put(vectors, k, _take(d.reshape(3, -1), at)[:, None])
+        return left, vectors, put(others, k, other[None]), put(back, k, rank[None])
 
-    start = (words, jnp.zeros_like(d), jnp.zeros_like(neighbor))
-    _, vectors, slots = lax.fori_loop(jnp.int32(0), n, move, start)
-    return Near(vectors, slots, species, counts, n, words, neighbor, terms["reverse"])
+    rows = jnp.zeros((width, n), jnp.int32)
+    start = (words, jnp.zeros_like(d), rows, rows)
+    _, vectors, others, back = lax.fori_loop(jnp.int32(0), most, move, start)
+    return Near(vectors, others, back, species, counts, most)
 
 
 _BITS = 32
 
 
 def _words(flags: jax.Array) -> jax.Array:
-    """(W, A, L) bool to (W / 32, A, L) uint32."""
+    """(W, N) bool to (W / 32, N) uint32."""
     width = flags.shape[0]
     bit = jnp.uint32(1) << (jnp.arange(width, dtype=jnp.uint32) % _BITS)
-    bits = jnp.where(flags, bit[:, None, None], jnp.uint32(0))
+    bits = jnp.where(flags, bit[:, None], jnp.uint32(0))
     words = [jnp.sum(bits[k : k + _BITS], axis=0, dtype=jnp.uint32) for k in range(0, width, _BITS)]
     return jnp.stack(words)
 

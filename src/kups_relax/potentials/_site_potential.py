@@ -62,8 +62,8 @@ class SitePotential(Potential):
         """Compute the energies of atoms, and their slopes.
 
         Returns:
-            (A, L) energies, eV, and the derivative of each in the vectors to its neighbours,
-            (3, W, A, L) by slots, eV/Angstrom; 0 where there is no neighbour.
+            (N,) energies, eV, and the derivative of each in the vectors to its neighbours,
+            (3, W, N) by slots, eV/Angstrom; 0 where there is no neighbour.
         """
 
     def tables(self) -> dict[str, np.ndarray]:
@@ -104,8 +104,10 @@ class SitePotential(Potential):
         around = near(positions, cell, terms, self.cutoffs())
         energies, slopes = self.sites(around)
         forces, virial = around.forces(slopes)
-        stress = _stress(fold(virial, axis=1), cell)
-        return Evaluation(fold(energies), forces, stress, energies)
+        tile = positions.shape[1:]
+        energies = energies.reshape(tile)
+        stress = _stress(fold(virial.reshape(6, *tile), axis=1), cell)
+        return Evaluation(fold(energies), forces.reshape(3, *tile), stress, energies)
 
     def _freeze(self) -> None:
         name = type(self).__name__

@@ -98,7 +98,7 @@ class StillingerWeber(SitePotential):
         pairs = {name: _of_pairs(values) for name, values in table.items()}
         strength, cosine = table["lambda_"] * table["epsilon"], table["costheta0"]
         kinds = range(len(self.elements))
-        center = near.species[None]
+        center = near.species
 
         def fade(slots: Slots, r: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
             """Which slots are inside, 1 / (r - cutoff), h, and its slope in r."""

@@ -100,7 +100,7 @@ class Tersoff(SitePotential):
             at = c * jnp.int32(CHUNK)
             return put(out, at, bonds.slopes(near.take(at), at, order, radial))
 
-        rows = jnp.zeros_like(near.slots, dtype)
+        rows = jnp.zeros_like(near.neighbor, dtype)
         start = (jnp.zeros(shape, dtype), rows, rows)
         zero = jnp.int32(0)
         energies, order, radial = lax.fori_loop(zero, near.n_chunks, first, start)
@@ -149,7 +149,7 @@ class _Bonds:
         return tuple(jnp.where(j.real, 0.5 * x, 0.0) for x in parts)  # pyright: ignore
 
     def slopes(self, j: Slots, at: jax.Array, order: jax.Array, radial: jax.Array) -> jax.Array:
-        """(3, n, A, L), derivative of the centre's energy in the vectors of slots."""
+        """(3, n, N), derivative of the centre's energy in the vectors of slots."""
         r, per_r, u = j.polar()
         weight = part(order, at)
 
@@ -184,14 +184,14 @@ class _Bonds:
     def _other(self, j: Slots, at: jax.Array, k: jax.Array) -> tuple[Slots, jax.Array]:
         """One slot k of every atom, and whether it is another neighbour than those of slots j."""
         other = self._near.take(k, 1)
-        same = at + jnp.arange(j.real.shape[0], dtype=jnp.int32)[:, None, None] == k
+        same = at + jnp.arange(j.real.shape[0], dtype=jnp.int32)[:, None] == k
         return other, j.real & other.real & ~same
 
     def _pair(self, name: str, j: jax.Array) -> jax.Array | float:
-        return pick(np.einsum("ijj->ij", self._tables[name]), self._near.species[None], j)
+        return pick(np.einsum("ijj->ij", self._tables[name]), self._near.species, j)
 
     def _triplet(self, name: str, j: jax.Array, k: jax.Array) -> jax.Array | float:
-        return pick(self._tables[name], self._near.species[None], j, k)
+        return pick(self._tables[name], self._near.species, j, k)
 
     def _fade(self, r: jax.Array, j: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The cutoff function of a distance i-k, and its slope."""
