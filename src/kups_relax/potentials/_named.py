@@ -5,6 +5,7 @@ from typing import Any
 
 from kups_relax.errors import OptionError
 from kups_relax.potentials._base import EnergyModel, Potential
+from kups_relax.potentials._emt import EMT
 from kups_relax.potentials._harmonic import Harmonic
 from kups_relax.potentials._lennard_jones import LennardJones
 from kups_relax.potentials._loaded import FORM, is_location, load
@@ -14,7 +15,9 @@ from kups_relax.potentials._stillinger_weber import StillingerWeber
 from kups_relax.potentials._tersoff import Tersoff
 
 NAMED: dict[str, type[Potential]] = {
-    p.name: p for p in (MMFF94, LennardJones, Morse, StillingerWeber, Tersoff, Harmonic)
+NAMED: dict[str, type[Potential]] = {
+    p.name: p for p in (MMFF94, LennardJones, Morse, EMT, StillingerWeber, Tersoff, Harmonic)
+}
 }
 
 

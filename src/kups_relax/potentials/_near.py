@@ -25,7 +25,7 @@ from kups_relax.data import Structure
 from kups_relax.neighbors import neighbor_list, neighbor_matrix
 from kups_relax.ops import fold
 from kups_relax.potentials._base import Field, Terms
-from kups_relax.potentials._pair_potential import _VOIGT
+from kups_relax.potentials._neighbor_sums import virial
 from kups_relax.potentials._triplets import pick
 
 # Slots of each atom at a time. Widths are multiples of it.
@@ -114,9 +114,8 @@ class Near:
             here, d = part(slopes, first), part(self.vectors, first)
             # An atom's own images move with it: they strain the cell, and do not push it.
             push = jnp.where(real & (neighbor != atom), here - there, 0.0)
-            virial = [(here[a] * d[b] + here[b] * d[a]) * 0.5 for a, b in _VOIGT]
-            virial = jnp.where(real, jnp.stack(virial), 0.0)
-            return in_turn(sums[0], push), in_turn(sums[1], virial)
+            strained = jnp.where(real, (virial(here, d) + virial(d, here)) * 0.5, 0.0)
+            return in_turn(sums[0], push), in_turn(sums[1], strained)
 
         start = tuple(jnp.zeros((n, n_atoms), slopes.dtype) for n in (3, 6))
         return lax.fori_loop(jnp.int32(0), self.n_chunks, add, start)

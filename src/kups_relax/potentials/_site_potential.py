@@ -13,7 +13,7 @@ from kups_relax.errors import OptionError
 from kups_relax.ops import fold
 from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
 from kups_relax.potentials._near import Near, near, near_arrays, near_fields
-from kups_relax.potentials._pair_potential import _stress
+from kups_relax.potentials._neighbor_sums import stress
 from kups_relax.potentials._triplets import (
     elements_of,
     freeze_triplets,
@@ -106,8 +106,10 @@ class SitePotential(Potential):
         forces, virial = around.forces(slopes)
         tile = positions.shape[1:]
         energies = energies.reshape(tile)
-        stress = _stress(fold(virial.reshape(6, *tile), axis=1), cell)
-        return Evaluation(fold(energies), forces.reshape(3, *tile), stress, energies)
+        strained = fold(virial.reshape(6, *tile), axis=1)
+        return Evaluation(
+            fold(energies), forces.reshape(3, *tile), stress(strained, cell), energies
+        )
 
     def _freeze(self) -> None:
         name = type(self).__name__

@@ -1,0 +1,163 @@
+"""Pairs of neighbours listed once, for pair terms that cost more than collecting them.
+
+A list of neighbours in columns, as in `_neighbor_sums`, computes each pair twice, and pads every
+atom to the one with the most neighbours. Here each pair is one edge, computed once; atoms collect
+what their edges give by a gather. They add it in an order that is a function of the pairs alone,
+one after the other, and what is listed beyond the cutoff is 0, so no bit depends on the list.
+
+Edge 0 is none: whatever is computed for it has to be 0, and empty slots point at it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from kups_relax.neighbors import NeighborMatrix
+from kups_relax.ops import fold, take_rows
+from kups_relax.potentials._base import Field, Terms
+
+# Numbers in an array that is computed at once: few enough for a core's cache, and enough to pay
+# for starting the loops.
+_BLOCK = 4096
+
+# Slots at a time. Atom capacities are multiples of it, and so are numbers of slots.
+_SLOTS = 8
+
+# How the arrays that `half_list` returns are laid out.
+HALF_LIST_FIELDS = {
+    "ends": Field((2, "edges"), "int"),
+    "shift": Field((3, "edges"), "int"),
+    "slots": Field(("slots", "atoms"), "int"),
+    "n_own": Field((), "int"),
+}
+
+
+def half_list(matrix: NeighborMatrix) -> dict[str, np.ndarray]:
+    """List every pair once, on the host.
+
+    Of two atoms, the first is the one with the lower index if the indices are both even or both
+    odd, else the other one: so each is the first of about half its pairs. Of an atom and its image,
+    the image comes second, and lies in the direction of positive shifts.
+
+    Returns:
+        ends: (2, n_edges) int32, the first and the second atom of each edge; n_edges is one more
+            than there are pairs.
+        shift: (3, n_edges) int32, the lattice vectors to add to the second atom.
+        slots: (width, n_atoms) int32. Each atom's edges: first those where it is the first, then
+            those where it is the second, both in the order of the list. 2 * edge if it is the
+            first atom, 2 * edge + 1 if the second; 0 where there are no more.
+        n_own: () int32, the largest number of edges of which an atom is the first.
+    """
+    n_atoms, width = matrix.neighbor.shape
+    i, k = np.nonzero(matrix.neighbor >= 0)
+    j, shift = matrix.neighbor[i, k], matrix.shift[i, k]
+    x, y, z = shift.T
+    upwards = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
+    own = np.where(i == j, upwards, (i < j) == ((i + j) % 2 == 0))
+    edge = np.zeros((n_atoms, width), np.int32)
+    edge[i[own], k[own]] = np.arange(1, own.sum() + 1)
+    # The others are numbered as they are in the row of their first atom.
+    edge[i[~own], k[~own]] = edge[j[~own], matrix.reverse[i, k][~own]]
+    n_own = np.bincount(i[own], minlength=n_atoms)
+    order = np.lexsort((k, ~own, i))
+    column = np.arange(len(i)) - (np.cumsum(matrix.counts) - matrix.counts)[i]
+    slots = np.zeros((width, n_atoms), np.int32)
+    slots[column, i] = (2 * edge[i, k] + ~own)[order]
+    none = np.zeros((1, 1), np.int32)
+    return {
+        "ends": np.hstack([none.repeat(2, 0), np.stack([i[own], j[own]])]).astype(np.int32),
+        "shift": np.hstack([none.repeat(3, 0), shift[own].T]).astype(np.int32),
+        "slots": slots,
+        "n_own": np.asarray(n_own.max(initial=0), np.int32),
+    }
+
+
+def for_each_edge(
+    function: Callable[..., tuple[jax.Array, ...]],
+    n_components: Sequence[int],
+    terms: Terms,
+    *arrays: jax.Array,
+) -> tuple[jax.Array, ...]:
+    """Compute something for every edge, part by part.
+
+    Args:
+        function: (real, *parts) -> one array (n, part, L) for each number of `n_components`.
+            `real` (part, L) says which edges there are; others have to get 0. Elementwise.
+        n_components: How many numbers of each kind an edge gets.
+        terms: Holds the list.
+        arrays: (..., E, L).
+
+    Returns:
+        (n, E, L) for each kind. Rows beyond the edges of all lanes are 0.
+    """
+    counts = terms.counts["edges"]
+    *_, n_edges, n_lanes = terms["ends"].shape
+    at_once = max(1, _BLOCK // n_lanes)
+    part = n_edges if n_edges <= 2 * at_once else math.gcd(n_edges, at_once)
+
+    def compute(k: jax.Array, out: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        first = k * jnp.int32(part)
+        row = first + jnp.arange(part, dtype=jnp.int32)[:, None]
+        real = (row > 0) & (row < counts)
+        parts = [lax.dynamic_slice_in_dim(x, first, part, axis=x.ndim - 2) for x in arrays]
+        got = function(real, *parts)
+        return tuple(
+            lax.dynamic_update_slice_in_dim(x, y, first, axis=1)
+            for x, y in zip(out, got, strict=True)
+        )
+
+    dtype = arrays[0].dtype
+    n_parts = (jnp.max(counts) + jnp.int32(part - 1)) // jnp.int32(part)
+    start = tuple(jnp.zeros((n, n_edges, n_lanes), dtype) for n in n_components)
+    return lax.fori_loop(jnp.int32(0), n_parts, compute, start)
+
+
+def edge_vectors(
+    positions: jax.Array, cell: jax.Array, ends: jax.Array, shift: jax.Array
+) -> jax.Array:
+    """(3, part, L): from the first to the second atom of edges, by their ends and shifts."""
+    d = take_rows(positions, ends[1]) - take_rows(positions, ends[0])
+    shift = shift.astype(positions.dtype)
+    return d + jnp.stack([fold(shift * cell[:, k, None]) for k in range(3)])
+
+
+def sum_over_edges(
+    term: Callable[[jax.Array], jax.Array],
+    n_components: int,
+    terms: Terms,
+    dtype: jnp.dtype,
+    *,
+    own: bool = False,
+) -> jax.Array:
+    """Add up, for each atom, what its edges give, one after the other.
+
+    Args:
+        term: (some slots, A, L) int32 -> what these slots give, (n, some slots, A, L).
+        n_components: n.
+        terms: Holds the list.
+        dtype: Of the sums.
+        own: Only the edges of which the atom is the first. Others may be among those that `term`
+            is asked for; it gives 0 for them.
+
+    Returns:
+        (n, A, L).
+    """
+    slots = terms["slots"]
+    assert slots.shape[0] % _SLOTS == 0, slots.shape
+    chunks = slots.reshape(-1, _SLOTS, *slots.shape[1:])
+
+    def add(k: jax.Array, total: jax.Array) -> jax.Array:
+        values = term(chunks[k])
+        for slot in range(_SLOTS):
+            total = total + values[:, slot]
+        return total
+
+    width = jnp.max(terms["n_own"] if own else terms.counts["slots"])
+    n_chunks = (width + jnp.int32(_SLOTS - 1)) // jnp.int32(_SLOTS)
+    return lax.fori_loop(
+        jnp.int32(0), n_chunks, add, jnp.zeros((n_components, *slots.shape[1:]), dtype)
+    )
