@@ -15,9 +15,7 @@ from kups_relax.potentials._stillinger_weber import StillingerWeber
 from kups_relax.potentials._tersoff import Tersoff
 
 NAMED: dict[str, type[Potential]] = {
-NAMED: dict[str, type[Potential]] = {
     p.name: p for p in (MMFF94, LennardJones, Morse, EMT, StillingerWeber, Tersoff, Harmonic)
-}
 }
 
 

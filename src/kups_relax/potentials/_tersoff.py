@@ -150,7 +150,7 @@ class _Bonds:
 
     def slopes(self, j: Slots, at: jax.Array, order: jax.Array, radial: jax.Array) -> jax.Array:
         """(3, n, N), derivative of the centre's energy in the vectors of slots."""
-        r, per_r, u = j.polar()
+        r, _, u = j.polar()
         weight = part(order, at)
 
         def add(k: jax.Array, sums: jax.Array) -> jax.Array:
@@ -173,8 +173,10 @@ class _Bonds:
                 stretch_k, rise_k = self._stretch(r_k - r, other.species, j.species)
                 length = length * stretch_k + here * angle * rise - there * angle_k * rise_k
                 here, there = here * stretch, there * stretch_k
-            turn = here * bend + there * bend_k
-            terms = jnp.stack([length - per_r * (turn * cos), *(per_r * turn * u_k)])
+            # Divided, not multiplied by the inverse: the compiler stores what a division gives,
+            # and does not compute it again for each component.
+            turn = (here * bend + there * bend_k) / r
+            terms = jnp.stack([length - turn * cos, *(turn * u_k)])
             return sums + jnp.where(apart, terms, 0.0)
 
         start = jnp.stack([part(radial, at), *jnp.zeros_like(u)])
@@ -196,13 +198,11 @@ class _Bonds:
     def _fade(self, r: jax.Array, j: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The cutoff function of a distance i-k, and its slope."""
         middle, half = self._triplet("R", j, k), self._triplet("D", j, k)
-        quarter = (0.5 * math.pi) / half
-        x = quarter * (r - middle)
-        value = 0.5 - 0.5 * jnp.sin(x)
-        slope = -0.5 * quarter * jnp.cos(x)
-        within, beyond = r < middle - half, r > middle + half
-        value = jnp.where(within, 1.0, jnp.where(beyond, 0.0, value))
-        return value, jnp.where(within | beyond, 0.0, slope)
+        x = jnp.clip((r - middle) / half, -1.0, 1.0)
+        # (1 - sin(pi x / 2)) / 2 is the square of sin(pi (1 - x) / 4).
+        sin, cos = _sin_cos((0.25 * math.pi) * x)
+        slope = (-0.25 * math.pi / half) * ((cos - sin) * (cos + sin))
+        return 0.5 * ((cos - sin) * (cos - sin)), jnp.where(jnp.abs(x) < 1.0, slope, 0.0)
 
     def _angle(self, cos: jax.Array, j: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The function of the angle, and its slope in the cosine.
@@ -241,6 +241,23 @@ class _Bonds:
         order = jnp.exp(softplus * (-0.5 / n))
         slope = -0.5 * order * share / jnp.where(alone, 1.0, zeta)
         return jnp.where(alone, 1.0, order), jnp.where(alone, 0.0, slope)
+
+
+def _sin_cos(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Sine and cosine from -pi/4 to pi/4, within 1e-16.
+
+    The library's functions are calls, which keep a loop out of the vector units.
+    """
+    square = x * x
+    sin, cos = ([(-1) ** n / math.factorial(2 * n + odd) for n in range(9)] for odd in (1, 0))
+    return x * _polynomial(sin, square), _polynomial(cos, square)
+
+
+def _polynomial(coefficients: list[float], x: jax.Array) -> jax.Array:
+    value = jnp.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        value = value * x + coefficient
+    return value
 
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
