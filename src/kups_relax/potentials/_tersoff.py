@@ -202,7 +202,8 @@ class _Bonds:
         # (1 - sin(pi x / 2)) / 2 is the square of sin(pi (1 - x) / 4).
         sin, cos = _sin_cos((0.25 * math.pi) * x)
         slope = (-0.25 * math.pi / half) * ((cos - sin) * (cos + sin))
-        return 0.5 * ((cos - sin) * (cos - sin)), jnp.where(jnp.abs(x) < 1.0, slope, 0.0)
+        value = 0.5 * ((cos - sin) * (cos - sin))
+        return jnp.where(x >= 1.0, 0.0, value), jnp.where(jnp.abs(x) >= 1.0, 0.0, slope)
 
     def _angle(self, cos: jax.Array, j: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The function of the angle, and its slope in the cosine.
