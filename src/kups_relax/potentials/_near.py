@@ -139,8 +139,10 @@ def in_turn(total: jax.Array, terms: jax.Array) -> jax.Array:
 
 
 def _take(x: jax.Array, index: jax.Array) -> jax.Array:
-    """(..., *index.shape): take from the last axis."""
-    return x.at[..., index].get(mode="promise_in_bounds")
+    """(..., *index.shape): take from the last axis, which is fast for one row at a time."""
+    if x.ndim > 1:
+        return jnp.stack([_take(row, index) for row in x])
+    return x.at[index].get(mode="promise_in_bounds")
 
 
 def near_fields() -> Mapping[str, Field]:
@@ -241,10 +243,12 @@ _BITS = 32
 
 def _words(flags: jax.Array) -> jax.Array:
     """(W, N) bool to (W / 32, N) uint32."""
-    width = flags.shape[0]
-    bit = jnp.uint32(1) << (jnp.arange(width, dtype=jnp.uint32) % _BITS)
-    bits = jnp.where(flags, bit[:, None], jnp.uint32(0))
-    words = [jnp.sum(bits[k : k + _BITS], axis=0, dtype=jnp.uint32) for k in range(0, width, _BITS)]
+    words = []
+    for first in range(0, len(flags), _BITS):
+        word = jnp.zeros(flags.shape[1], jnp.uint32)
+        for bit, flag in enumerate(flags[first : first + _BITS]):
+            word = word | jnp.where(flag, jnp.uint32(1 << bit), jnp.uint32(0))
+        words.append(word)
     return jnp.stack(words)
 
 

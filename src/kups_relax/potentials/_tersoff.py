@@ -201,8 +201,8 @@ class _Bonds:
         x = jnp.clip((r - middle) / half, -1.0, 1.0)
         # (1 - sin(pi x / 2)) / 2 is the square of sin(pi (1 - x) / 4).
         sin, cos = _sin_cos((0.25 * math.pi) * x)
-        slope = (-0.25 * math.pi / half) * ((cos - sin) * (cos + sin))
-        value = 0.5 * ((cos - sin) * (cos - sin))
+        slope = ((cos - sin) * (cos + sin)) / (-4.0 / math.pi * half)
+        value = ((cos - sin) * (cos - sin)) / 2.0
         return jnp.where(x >= 1.0, 0.0, value), jnp.where(jnp.abs(x) >= 1.0, 0.0, slope)
 
     def _angle(self, cos: jax.Array, j: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
