@@ -157,12 +157,14 @@ class StillingerWeber(SitePotential):
             itself = pick(np.einsum("ijj->ij", itself), center, slots.species)
             strain = along - lean + mine[0] - itself * h
             energy, slope = self._pair(pairs, center, slots.species, r, per_r, inverse)
-            energy = jnp.where(inside, 0.5 * energy, 0.0)
+            # Divisions, because the compiler stores what they give, and computes products anew
+            # wherever they are read.
+            energy = jnp.where(inside, energy + h * strain, 0.0) / 2.0
             slope = jnp.where(inside, 0.5 * slope, 0.0) + fall * strain
-            pull = 2.0 * h * per_r
-            slope = jnp.stack([slope * u[a] + pull * (turned[a] - along * u[a]) for a in range(3)])
+            pull = (h + h) / r
+            slope = (slope * r - (h + h) * along) / r
+            slope = jnp.stack([slope * u[a] + pull * turned[a] for a in range(3)])
             slope = jnp.where(inside, slope, 0.0)
-            energy = energy + 0.5 * h * strain
             return in_turn(energies, energy), put(out, c * jnp.int32(CHUNK), slope)
 
         start = (jnp.zeros(shape, start.dtype), jnp.zeros_like(near.vectors))
