@@ -1,0 +1,95 @@
+"""Structures, and elastic constants, for potentials of three bodies."""
+
+import numpy as np
+from ase import Atoms, units
+from ase.build import bulk
+
+from helpers import singles
+
+SHEAR = np.array([[1, 0.1, 0], [0, 0.97, 0.08], [0.05, 0, 1.02]])
+
+
+def diamond(symbols: str, a: float, **options: object) -> Atoms:
+    """A crystal of one element, or zincblende of two."""
+    kind = "diamond" if len(Atoms(symbols)) == 1 else "zincblende"
+    return bulk(symbols, kind, a=a, **options)
+
+
+def cases(symbols: str, a: float) -> dict[str, Atoms]:
+    """Rattled crystals in hard cells, and what has fewer neighbours; at most 8 atoms."""
+    crystal = diamond(symbols, a, cubic=True)
+    sheared = crystal.copy()
+    sheared.set_cell(sheared.cell.array @ SHEAR, True)
+    handed = sheared.copy()
+    handed.set_cell(handed.cell.array[[1, 0, 2]])
+    unwrapped = crystal.copy()
+    unwrapped.positions += unwrapped.cell.array.T @ np.array([3.0, -2.0, 1.0])
+    unwrapped.positions[2] -= 4 * unwrapped.cell.array[0]
+    slab = crystal.copy()
+    slab.center(vacuum=6.0, axis=2)
+    slab.pbc = (True, True, False)
+    cluster = crystal.copy()
+    cluster.pbc = False
+    first = crystal.symbols[0]
+    bond = 0.44 * a
+    out = {
+        "crystal": crystal,
+        "sheared": sheared,
+        "left-handed": handed,
+        "unwrapped": unwrapped,
+        "two atoms": diamond(symbols, a),
+        "one atom": Atoms(first, cell=bond * SHEAR, pbc=True),
+        "slab": slab,
+        "cluster": cluster,
+        "chain": Atoms(first, cell=[bond, 30, 30], pbc=(True, False, False)),
+        "trimer": Atoms([first, crystal.symbols[-1], first], bond * np.eye(3)),
+        "far apart": Atoms([first] * 2, [[0, 0, 0], [20, 0, 0]], cell=[40, 40, 40], pbc=True),
+    }
+    for seed, (name, atoms) in enumerate(out.items()):
+        atoms.rattle(0.02 * a, seed=seed)
+        atoms.info["id"] = name
+    return out
+
+
+def elastic_constants(potential: object, crystal: Atoms, step: float = 1e-4) -> dict[str, float]:
+    """C11, C12, C44 and the clamped C44 of a cubic crystal of two atoms, GPa.
+
+    Differences of stresses by the strain; what the second atom gives way follows from its force
+    constants, as if it had been relaxed.
+    """
+    strains = []
+    for a, b in ((0, 0), (1, 2)):
+        for sign in (1, -1):
+            strain = np.eye(3)
+            strain[a, b] += sign * step / (1 if a == b else 2)
+            strain[b, a] += 0 if a == b else sign * step / 2
+            strains.append(crystal.copy())
+            strains[-1].set_cell(crystal.cell.array @ strain, scale_atoms=True)
+    for k in range(3):
+        for sign in (1, -1):
+            strains.append(crystal.copy())
+            strains[-1].positions[1, k] += sign * step
+    got = singles(potential, strains)
+    slopes = [(p.stress - m.stress) / (2 * step) for p, m in zip(got[::2], got[1::2], strict=True)]
+    forces = [
+        (p.forces[1] - m.forces[1]) / (2 * step) for p, m in zip(got[::2], got[1::2], strict=True)
+    ]
+    # The strain's force on the atom, its displacement, and the stress that this takes off.
+    gives_way = np.linalg.solve(-np.array(forces[2:]).T, forces[1])
+    relief = sum(u * slope for u, slope in zip(gives_way, slopes[2:], strict=True))
+    return {
+        "C11": slopes[0][0, 0] / units.GPa,
+        "C12": slopes[0][1, 1] / units.GPa,
+        "C44": (slopes[1] + relief)[1, 2] / units.GPa,
+        "C44 clamped": slopes[1][1, 2] / units.GPa,
+    }
+
+
+def lattice(potential: object, symbols: str, a: float) -> tuple[float, float]:
+    """Lattice constant and energy of an atom, where the pressure is 0, by Newton's method."""
+    for _ in range(5):
+        trial = [diamond(symbols, x) for x in (a, a * 1.0001, a * 0.9999)]
+        here, up, down = (np.trace(one.stress) / 3 for one in singles(potential, trial))
+        a -= here * 0.0002 * a / (up - down)
+    [end] = singles(potential, [diamond(symbols, a)])
+    return a, end.energy / 2
