@@ -42,7 +42,7 @@ def cases(symbols: str, a: float) -> dict[str, Atoms]:
         "slab": slab,
         "cluster": cluster,
         "chain": Atoms(first, cell=[bond, 30, 30], pbc=(True, False, False)),
-        "trimer": Atoms([first, crystal.symbols[-1], first], bond * np.eye(3)),
+        "trimer": Atoms([first, crystal.symbols[-1], first], bond / np.sqrt(2) * np.eye(3)),
         "far apart": Atoms([first] * 2, [[0, 0, 0], [20, 0, 0]], cell=[40, 40, 40], pbc=True),
     }
     for seed, (name, atoms) in enumerate(out.items()):

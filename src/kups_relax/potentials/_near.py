@@ -85,7 +85,7 @@ class Near:
         return Slots(
             part(self.vectors, first, n),
             self.real(first, n),
-            self.species[part(self.neighbor, first, n)],
+            _take(self.species, part(self.neighbor, first, n)),
         )
 
     def real(self, first: jax.Array, n: int = CHUNK) -> jax.Array:

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
 from kups_relax.potentials._near import Near, near, near_arrays, near_fields
 from kups_relax.potentials._neighbor_sums import stress
 from kups_relax.potentials._triplets import (
+    Frozen,
     elements_of,
     freeze_triplets,
     read_lammps,
@@ -26,6 +27,7 @@ from kups_relax.potentials._triplets import (
 P = TypeVar("P", bound="SitePotential")
 
 
+@dataclasses.dataclass(frozen=True)
 class SitePotential(Potential):
     """Sum over atoms what each has of the vectors to its near neighbours.
 
@@ -40,7 +42,7 @@ class SitePotential(Potential):
         skin: Angstrom by which lists reach further than the cutoffs.
     """
 
-    record: ClassVar[type[NamedTuple]]
+    record: ClassVar[type[Any]]
     triplets: Any
     skin: float
 
@@ -111,8 +113,14 @@ class SitePotential(Potential):
             fold(energies), forces.reshape(3, *tile), stress(strained, cell), energies
         )
 
-    def _freeze(self) -> None:
-        name = type(self).__name__
-        object.__setattr__(self, "triplets", freeze_triplets(name, self.record, self.triplets))
+    def _freeze(self) -> Frozen:
+        """Check the options, and make them hashable.
+
+        Raises:
+            OptionError: They make no sense.
+        """
         if not 0 <= self.skin < np.inf:
             raise OptionError(f"skin is {self.skin}; it must be a finite number, at least 0.")
+        frozen = freeze_triplets(type(self).__name__, self.record, self.triplets)
+        object.__setattr__(self, "triplets", frozen)
+        return frozen

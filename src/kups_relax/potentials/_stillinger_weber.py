@@ -76,7 +76,7 @@ class StillingerWeber(SitePotential):
     """
 
     name: ClassVar[str] = "stillinger-weber"
-    record: ClassVar[type[NamedTuple]] = StillingerWeberParameters
+    record: ClassVar[type[Any]] = StillingerWeberParameters
 
     triplets: Any = ((("Si", "Si", "Si"), _SILICON),)
     skin: float = 0.5
@@ -84,8 +84,7 @@ class StillingerWeber(SitePotential):
     def __post_init__(self) -> None:
         if isinstance(self.triplets, tuple):
             object.__setattr__(self, "triplets", dict(self.triplets))
-        self._freeze()
-        _check(dict(self.triplets), self.elements)
+        _check(dict(self._freeze()), self.elements)
 
     def cutoffs(self) -> np.ndarray:
         """See `SitePotential.cutoffs`."""

@@ -8,7 +8,7 @@ zeta_ik of every other bond. So each slot collects what is its own, and nothing 
 
 import dataclasses
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from kups_relax.errors import OptionError
 from kups_relax.potentials._near import CHUNK, Near, Slots, in_turn, part, put
 from kups_relax.potentials._site_potential import SitePotential
 from kups_relax.potentials._tersoff_parameters import SETS, TersoffParameters
-from kups_relax.potentials._triplets import pick
+from kups_relax.potentials._triplets import Triplet, pick
 
 # Beyond these the exponential of a difference of lengths is cut off, as in LAMMPS and ASE.
 _MAX_EXPONENT = 69.0776
@@ -61,7 +61,7 @@ class Tersoff(SitePotential):
     """
 
     name: ClassVar[str] = "tersoff"
-    record: ClassVar[type[NamedTuple]] = TersoffParameters
+    record: ClassVar[type[Any]] = TersoffParameters
 
     triplets: Any = "sic-1989"
     skin: float = 0.5
@@ -74,8 +74,7 @@ class Tersoff(SitePotential):
                     f"{', '.join(SETS)}, or parameters of triplets."
                 )
             object.__setattr__(self, "triplets", SETS[self.triplets]())
-        self._freeze()
-        for triplet, x in self.triplets:
+        for triplet, x in self._freeze():
             _check(triplet, x)
 
     def cutoffs(self) -> np.ndarray:
@@ -117,6 +116,8 @@ class _Bonds:
         names = ("gamma", "c", "d", "h")
         self._mutual = all(np.array_equal(tables[n], tables[n].swapaxes(1, 2)) for n in names)
         self._stretched = bool(tables["lambda3"].any())
+        # Whether the reach of i-k depends on the bond i-j that k weakens.
+        self._many_reaches = any((tables[n] != tables[n][:, :1]).any() for n in ("R", "D"))
 
     def energies(self, j: Slots, at: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Half the energy of bonds, its derivative in zeta, and in the length at that zeta."""
@@ -152,6 +153,7 @@ class _Bonds:
         """(3, n, N), derivative of the centre's energy in the vectors of slots."""
         r, _, u = j.polar()
         weight = part(order, at)
+        fades = self._fade(r, j.species, j.species)
 
         def add(k: jax.Array, sums: jax.Array) -> jax.Array:
             other, apart = self._other(j, at, k)
@@ -165,7 +167,9 @@ class _Bonds:
             else:
                 angle_k, bend_k = self._angle(cos, other.species, j.species)
             fade, _ = self._fade(r_k, j.species, other.species)
-            fade_k, fall_k = self._fade(r, other.species, j.species)
+            fade_k, fall_k = fades
+            if self._many_reaches:
+                fade_k, fall_k = self._fade(r, other.species, j.species)
             here, there = weight * fade, weight_k * fade_k
             length = weight_k * (fall_k * angle_k)
             if self._stretched:
@@ -265,7 +269,7 @@ def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def _check(triplet: tuple[str, str, str], x: TersoffParameters) -> None:
+def _check(triplet: Triplet, x: TersoffParameters) -> None:
     """Raise for parameters that no energy follows from.
 
     Raises:

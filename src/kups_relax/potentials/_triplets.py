@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,10 @@ from kups_relax.data._symbols import SYMBOLS
 from kups_relax.errors import OptionError, PotentialError
 
 Triplet = tuple[str, str, str]
-Frozen = tuple[tuple[Triplet, tuple[float, ...]], ...]
+Frozen = tuple[tuple[Triplet, Any], ...]
 
 
-def freeze_triplets(potential: str, record: type[NamedTuple], parameters: Any) -> Frozen:
+def freeze_triplets(potential: str, record: type[Any], parameters: Any) -> Frozen:
     """Make parameters of triplets hashable, in the order of their elements.
 
     Args:
@@ -58,8 +58,8 @@ def freeze_triplets(potential: str, record: type[NamedTuple], parameters: Any) -
 
 
 def _numbers(potential: str, names: Sequence[str], triplet: Triplet, values: Any) -> list[float]:
-    if dataclasses.is_dataclass(values) and not isinstance(values, type):
-        values = dataclasses.asdict(values)
+    if dataclasses.is_dataclass(values):
+        values = vars(values)
     if isinstance(values, Mapping):
         missing = [name for name in names if name not in values]
         unknown = [name for name in values if name not in names]
@@ -81,7 +81,7 @@ def _numbers(potential: str, names: Sequence[str], triplet: Triplet, values: Any
     return numbers
 
 
-def read_lammps(potential: str, record: type[NamedTuple], path: Any) -> dict[Triplet, Any]:
+def read_lammps(potential: str, record: type[Any], path: Any) -> dict[Triplet, Any]:
     """Read a parameter file: three elements and the numbers of `record`, again and again.
 
     Raises:
@@ -113,7 +113,7 @@ def elements_of(parameters: Frozen) -> tuple[str, ...]:
     return tuple(sorted({triplet[0] for triplet, _ in parameters}))
 
 
-def tables(parameters: Frozen, record: type[NamedTuple]) -> dict[str, np.ndarray]:
+def tables(parameters: Frozen, record: type[Any]) -> dict[str, np.ndarray]:
     """Lay parameters out by element: (n, n, n) each, by their names."""
     n = len(elements_of(parameters))
     values = np.array([values for _, values in parameters]).reshape(n, n, n, -1)

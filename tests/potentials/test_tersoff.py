@@ -1,0 +1,312 @@
+"""Tersoff: ASE's numbers, published ones, and bits that depend on no list."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.tersoff import Tersoff as AseTersoff
+from ase.calculators.tersoff import TersoffParameters as AseParameters
+
+import kups_relax as kr
+from helpers import (
+    DTYPES,
+    assert_same_bits,
+    assert_same_result,
+    central_differences,
+    singles,
+    stress_by_strain,
+)
+from kups_relax import potentials
+from kups_relax.errors import OptionError, PotentialError
+from kups_relax.potentials import Tersoff, TersoffParameters
+from kups_relax.potentials._tersoff_parameters import SETS
+from three_body_cases import cases, diamond, elastic_constants, lattice
+
+# ASE's angular function is a difference of numbers that are up to 1e8 times larger.
+PARITY = {"float64": 1e-10, "float32": 1e-4}
+
+SYSTEMS = {
+    "si-t2": ("Si", 5.431),
+    "si-t3": ("Si", 5.432),
+    "c": ("C", 3.566),
+    "sic-1989": ("SiC", 4.321),
+    "sic-1994": ("SiC", 4.280),
+}
+CASES = {name: cases(*system) for name, system in SYSTEMS.items()}
+
+
+def all_different() -> Tersoff:
+    """Every triplet with parameters of its own, reaches and stretches too."""
+    random = np.random.default_rng(3)
+    triplets = {}
+    for triplet, x in Tersoff("sic-1989").triplets:
+        values = np.array(x) * random.uniform(0.95, 1.05, len(x))
+        own = TersoffParameters(*values.tolist())
+        triplets[triplet] = own._replace(
+            m=float(random.choice([1, 3])), lambda3=float(random.uniform(0.5, 1.5))
+        )
+    return Tersoff(triplets)
+
+
+def ase_numbers(potential, atoms):
+    """Energy, forces and stress that ASE gives."""
+    atoms = atoms.copy()
+    atoms.calc = AseTersoff({key: AseParameters(*values) for key, values in potential.triplets})
+    stress = atoms.get_stress(voigt=False) if atoms.cell.rank == 3 and atoms.pbc.any() else None
+    return atoms.get_potential_energy(), atoms.get_forces(), stress
+
+
+def assert_numbers_of_ase(potential, structures, dtype="float64"):
+    for atoms, got in zip(structures, singles(potential, structures, dtype), strict=True):
+        energy, forces, stress = ase_numbers(potential, atoms)
+        tolerance = PARITY[dtype] * max(1.0, np.abs(forces).max())
+        np.testing.assert_allclose(got.energy, energy, rtol=PARITY[dtype])
+        np.testing.assert_allclose(got.forces, forces, rtol=0, atol=tolerance)
+        assert (got.stress is None) == (stress is None)
+        if stress is not None:
+            np.testing.assert_allclose(got.stress, stress, rtol=0, atol=tolerance)
+            assert_same_bits(got.stress, got.stress.T)
+        np.testing.assert_allclose(got.energies.sum(), got.energy, rtol=1e-6, atol=1e-12)
+
+
+# ASE divides by zero where a bond has no other bond beside it.
+WITH_ANGLES = [name for name in CASES["c"] if name != "far apart"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["si-t2", "sic-1989"])
+def test_energy_forces_and_stress_are_those_of_ase(name, dtype):
+    assert_numbers_of_ase(Tersoff(name), [CASES[name][key] for key in WITH_ANGLES], dtype)
+
+
+@pytest.mark.parametrize("name", ["si-t3", "c", "sic-1994"])
+def test_other_sets_have_the_numbers_of_ase(name):
+    assert_numbers_of_ase(Tersoff(name), [CASES[name]["sheared"]])
+
+
+def test_every_triplet_may_have_parameters_of_its_own():
+    potential = all_different()
+    assert_numbers_of_ase(potential, [CASES["sic-1989"]["sheared"], CASES["sic-1989"]["trimer"]])
+    assert_slopes(potential, CASES["sic-1989"]["crystal"])
+
+
+def assert_slopes(potential, atoms):
+    [got] = singles(potential, [atoms])
+    differences = central_differences(potential, atoms)
+    np.testing.assert_allclose(got.forces, differences, rtol=0, atol=2e-9 * 100)
+    worst = np.abs(got.stress).max()
+    strained = stress_by_strain(potential, atoms)
+    np.testing.assert_allclose(got.stress, strained, rtol=0, atol=1e-6 * worst)
+
+
+@pytest.mark.parametrize("name", ["si-t2", "sic-1989"])
+def test_forces_and_stress_are_slopes_of_the_energy(name):
+    for case in ("sheared", "one atom", "two atoms"):
+        assert_slopes(Tersoff(name), CASES[name][case])
+
+
+def test_a_bond_alone_is_a_pair_of_exponentials():
+    x = dict(Tersoff("c").triplets)["C", "C", "C"]
+    pair = Atoms("C2", [[0, 0, 0], [0, 0, 1.4]])
+    [got] = singles(Tersoff("c"), [pair])
+    expected = x.A * np.exp(-x.lambda1 * 1.4) - x.B * np.exp(-x.lambda2 * 1.4)
+    np.testing.assert_allclose(got.energy, expected, rtol=1e-14)
+    np.testing.assert_allclose(got.forces, central_differences(Tersoff("c"), pair), atol=1e-8)
+
+
+def test_what_is_beyond_the_reach_adds_nothing():
+    got, alone = singles(
+        Tersoff("c"), [Atoms("C2", [[0, 0, 0], [0, 0, 2.1000001]]), CASES["c"]["far apart"]]
+    )
+    for one in (got, alone):
+        assert one.energy == 0.0
+        assert_same_bits(one.forces, np.zeros((2, 3)))
+
+
+def test_an_atom_is_not_pushed_by_its_own_images():
+    [got] = singles(Tersoff("c"), [CASES["c"]["one atom"]])
+    assert_same_bits(got.forces, np.zeros((1, 3)))
+    assert np.abs(got.stress).max() > 1e-2
+
+
+# Lattice constant (Angstrom), energy of an atom (eV), C11, C12, C44 and C44 without relaxation
+# (GPa). Silicon: Balamane, Halicioglu, Tiller, Phys. Rev. B 46, 2250 (1992),
+# doi:10.1103/PhysRevB.46.2250. Diamond: Tersoff, Phys. Rev. Lett. 61, 2879 (1988). SiC: Tersoff,
+# Phys. Rev. B 39, 5566 (1989), in Mbar.
+PUBLISHED = {
+    "si-t2": (("5.431", "-4.63"), ("121.7", "85.8", "10.3", "92.3")),
+    "si-t3": (("5.432", "-4.63"), ("142.5", "75.4", "69.0", "118.8")),
+    "c": (("3.566", "-7.37"), ()),
+    "sic-1989": (("4.32", "-6.16"), ("4.4", "1.2", "2.6", "3.1")),
+}
+
+
+def assert_printed(values, printed, unit=1.0):
+    """Numbers round to what is printed."""
+    for value, text in zip(values, printed, strict=True):
+        digits = len(text.partition(".")[2])
+        assert f"{value / unit:.{digits}f}" == text
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_crystals_have_their_published_constants(name):
+    (expected, elastic), (symbols, start) = PUBLISHED[name], SYSTEMS[name]
+    a, energy = lattice(Tersoff(name), symbols, start)
+    assert_printed((a, energy), expected)
+    if elastic:
+        got = elastic_constants(Tersoff(name), diamond(symbols, a))
+        assert_printed(got.values(), elastic, unit=100.0 if "4.4" in elastic else 1.0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_no_bit_depends_on_the_skin(dtype):
+    structures = [CASES["sic-1989"][key] for key in ("crystal", "sheared", "slab", "trimer")]
+    one, *others = (
+        singles(dataclasses.replace(Tersoff(), skin=skin), structures, dtype)
+        for skin in (0.0, 0.3, 1.5)
+    )
+    for other in others:
+        for a, b in zip(one, other, strict=True):
+            assert_same_bits(dataclasses.astuple(a), dataclasses.astuple(b))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lists_made_anew_on_the_way_change_no_bit(dtype):
+    structures = [CASES["c"][key].copy() for key in ("crystal", "slab")]
+    for seed, atoms in enumerate(structures):
+        atoms.rattle(0.12, seed=seed)
+    options = {"fmax": 1e-3, "max_steps": 60, "dtype": dtype}
+    long, short = (
+        kr.relax(structures, Tersoff("c", skin=skin), **options) for skin in (1.0, 0.05)
+    )
+    for i, atoms in enumerate(structures):
+        moved = np.linalg.norm(long.atoms[i].positions - atoms.positions, axis=1).max()
+        assert moved > 0.1  # more than the slack of the short skin
+        assert_same_result(long, i, short, i)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_crystals_and_clusters_get_in_a_batch_what_they_get_alone(dtype):
+    structures = list(CASES["sic-1989"].values())
+    potential = Tersoff(skin=0.2)
+    report = kr.verify(structures, potential, draws=8, dtype=dtype, max_steps=20, fmax=1e-4)
+    assert report.ok, report
+
+
+@pytest.mark.slow
+def test_every_check_of_potentials_passes():
+    structures = [CASES["sic-1989"][key] for key in ("sheared", "trimer")]
+    report = kr.testing.check_potential(Tersoff(), structures)
+    assert report.ok, report
+
+
+def test_there_is_no_scatter():
+    [entry] = kr.io.structures_from([CASES["sic-1989"]["two atoms"]])
+    text = compiled_text(Tersoff(), entry)
+    assert "gather" in text
+    assert "scatter" not in text
+
+
+def compiled_text(potential, structure) -> str:
+    from kups_relax.relaxation._classes import axis_lengths, size_class
+    from kups_relax.relaxation._evaluate import evaluate_lanes
+    from kups_relax.relaxation._tiles import Tile
+
+    prepared = potential.prepare(structure)
+    size = size_class(potential, structure.n_atoms, axis_lengths(potential, prepared))
+    tile = Tile(potential, size, np.dtype("float64"))
+    with jax.enable_x64(True):
+        args = (potential, np.bool_(True), tile.positions, tile.cell, tile.terms(), True)
+        return evaluate_lanes.lower(*args).compile().as_text()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_calculator_has_the_numbers_of_relax(dtype):
+    start = CASES["c"]["crystal"]
+    result = kr.relax([start], Tersoff("c"), fmax=1e-2, max_steps=40, dtype=dtype)
+    atoms = result.atoms[0].copy()
+    atoms.calc = kr.ase.JaxCalculator(Tersoff("c"), dtype=dtype)
+    for get in ("get_potential_energy", "get_forces", "get_stress"):
+        assert_same_bits(getattr(atoms, get)(), getattr(result.atoms[0], get)())
+
+
+def test_a_crystal_of_one_element_runs_through_the_form_for_it():
+    entries = kr.io.structures_from([diamond("Si", 5.4), diamond("SiC", 4.3)])
+    silicon, both = (Tersoff().specialize(entry) for entry in entries)
+    assert silicon == Tersoff({key: x for key, x in Tersoff().triplets if set(key) == {"Si"}})
+    assert both == Tersoff()
+    assert silicon.describe()["name"] == "tersoff"
+
+
+def test_names_files_and_ase_say_the_same_parameters(tmp_path):
+    path = tmp_path / "SiC.tersoff"
+    lines = ["# element 1, element 2, element 3, m, gamma, ...", ""]
+    for triplet, x in Tersoff("sic-1994").triplets:
+        words = [*triplet, *map(repr, x)]
+        lines += [" ".join(words[:10]) + "  # the first half", "    " + " ".join(words[10:])]
+    path.write_text("\n".join(lines))
+    expected = Tersoff("sic-1994", skin=0.4)
+    assert Tersoff.from_lammps(path, skin=0.4) == expected
+    assert Tersoff({k: AseParameters(*x) for k, x in expected.triplets}, skin=0.4) == expected
+    assert Tersoff({k: x._asdict() for k, x in expected.triplets}, skin=0.4) == expected
+    assert potentials.get("tersoff:triplets=sic-1994,skin=0.4") == expected
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_sets_are_of_the_elements_in_their_names(name):
+    assert set(Tersoff(name).elements) <= {"Si", "C"}
+    assert all(x.D > 0 for _, x in Tersoff(name).triplets)
+
+
+def test_elements_without_parameters_are_refused_by_name():
+    atoms = Atoms("SiGe", [[0, 0, 0], [0, 0, 2.4]], info={"id": "alloy"})
+    message = r"'alloy': Tersoff has no parameters for Ge; it has C, Si\. .*from_lammps\(path\)"
+    with pytest.raises(PotentialError, match=message):
+        singles(Tersoff(), [atoms])
+    result = kr.relax([atoms, CASES["c"]["trimer"]], Tersoff(), max_steps=1)
+    assert "no parameters for Ge" in result.reason[0]
+    assert np.isfinite(result.energy[1])
+
+
+CARBON = dict(Tersoff("c").triplets)["C", "C", "C"]
+
+
+@pytest.mark.parametrize(
+    ("triplets", "message"),
+    [
+        ("si", "there is no set 'si'; expected one of si-t2, si-t3, c, sic-1989, sic-1994"),
+        ({}, "expected a dictionary of triplets"),
+        (None, "parameters are None"),
+        ({"C": CARBON}, "given for 'C'; expected three chemical symbols"),
+        ({("C", "C", "Cx"): CARBON}, "'Cx' in .* is no chemical symbol"),
+        ({("C", "C", "X"): CARBON}, "'X' in .* is no chemical symbol"),
+        ({("C", "C", "C"): CARBON[:-1]}, "expected 14 finite numbers: m, gamma"),
+        ({("C", "C", "C"): [*CARBON[:-1], np.nan]}, "expected 14 finite numbers"),
+        ({("C", "C", "C"): {**CARBON._asdict(), "chi": 1}}, "have 'chi'; expected m, gamma"),
+        ({("C", "C", "C"): {"m": 1}}, "lack 'gamma'"),
+        ({("C", "C", "C"): CARBON._replace(D=0.0)}, "D of .* is 0.0; it must be greater than 0"),
+        ({("C", "C", "C"): CARBON._replace(m=2)}, "m of .* is 2.0; it must be 1 or 3"),
+        ({("C", "C", "C"): CARBON._replace(n=0)}, "n of .* must be greater than 0"),
+        ({("C", "C", "Si"): CARBON}, r"no parameters for \('C', 'C', 'C'\); .* all 8 triplets"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(triplets, message):
+    with pytest.raises(OptionError, match=message):
+        Tersoff(triplets)
+
+
+def test_a_skin_that_makes_no_sense_is_refused():
+    with pytest.raises(OptionError, match="skin is -1; it must be a finite number, at least 0"):
+        Tersoff("c", skin=-1)
+
+
+def test_files_that_are_of_another_form_are_refused(tmp_path):
+    with pytest.raises(OptionError, match="cannot be read"):
+        Tersoff.from_lammps(tmp_path / "missing.tersoff")
+    short = tmp_path / "short.tersoff"
+    short.write_text("C C C 3.0 1.0")
+    with pytest.raises(OptionError, match=r"entry 0 is 'C C C 3.0 1.0'; .* 14 numbers: m, gamma"):
+        Tersoff.from_lammps(short)
