@@ -8,6 +8,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.tersoff import Tersoff as AseTersoff
 from ase.calculators.tersoff import TersoffParameters as AseParameters
+from three_body_cases import cases, diamond, elastic_constants, lattice
 
 import kups_relax as kr
 from helpers import (
@@ -22,7 +23,6 @@ from kups_relax import potentials
 from kups_relax.errors import OptionError, PotentialError
 from kups_relax.potentials import Tersoff, TersoffParameters
 from kups_relax.potentials._tersoff_parameters import SETS
-from three_body_cases import cases, diamond, elastic_constants, lattice
 
 # ASE's angular function is a difference of numbers that are up to 1e8 times larger.
 PARITY = {"float64": 1e-10, "float32": 1e-4}
@@ -178,9 +178,7 @@ def test_lists_made_anew_on_the_way_change_no_bit(dtype):
     for seed, atoms in enumerate(structures):
         atoms.rattle(0.12, seed=seed)
     options = {"fmax": 1e-3, "max_steps": 60, "dtype": dtype}
-    long, short = (
-        kr.relax(structures, Tersoff("c", skin=skin), **options) for skin in (1.0, 0.05)
-    )
+    long, short = (kr.relax(structures, Tersoff("c", skin=skin), **options) for skin in (1.0, 0.05))
     for i, atoms in enumerate(structures):
         moved = np.linalg.norm(long.atoms[i].positions - atoms.positions, axis=1).max()
         assert moved > 0.1  # more than the slack of the short skin

@@ -2,9 +2,11 @@
 
 A list reaches further than the cutoff, so most of what it holds may be too far away to matter:
 in silicon 16 are listed where 4 are near. Here those that are near move to the front of each
-atom's row, in the order of the list, so that what follows loops over few slots. Which slots are
-near is kept as bits of integers: the place of a slot among the near ones is a count of bits, so
-that an atom finds what its neighbour does to it without a search.
+atom's row, in the order of the list, so that what follows loops over few slots.
+
+How data flows: `near_arrays` lists on the host; `near` finds the near ones; `Near.map` asks a
+potential for what each bond gives, and `Near.over_others` adds up what the other neighbours of the
+same atom do to a bond; `Near.collect` makes forces of slopes, by a gather.
 
 Atoms of all lanes stand in one axis here, N = A L of them: what is done to each is the same, and
 one long axis fills vector units where there are few lanes.
@@ -14,7 +16,8 @@ the positions, and whatever loops over more slots than an atom has adds 0 for it
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +32,7 @@ from kups_relax.potentials._neighbor_sums import virial
 from kups_relax.potentials._triplets import pick
 
 # Slots of each atom at a time. Widths are multiples of it.
-CHUNK = 4
+_CHUNK = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,22 +40,22 @@ class Slots:
     """Some slots of every atom.
 
     Attributes:
-        vector: (3, n, N), from the atom to its neighbour, Angstrom.
+        number: (n, 1) int32, which slots.
         real: (n, N) bool: there is a neighbour.
+        r: (n, N), its distance, Angstrom; 1 where there is none.
+        u: (3, n, N), unit vector towards it; 0 where there is none.
         species: (n, N) int32, of the neighbour.
     """
 
-    vector: jax.Array
+    number: jax.Array
     real: jax.Array
+    r: jax.Array
+    u: jax.Array
     species: jax.Array
 
-    def polar(self) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Distance (n, N), its inverse, and the unit vector; 1 where there is no neighbour."""
-        d = self.vector
-        r2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
-        r = jnp.sqrt(jnp.where(self.real, r2, 1.0))
-        inverse = 1.0 / r
-        return r, inverse, d * inverse
+    def part(self, x: jax.Array) -> jax.Array:
+        """These slots of (..., W, N)."""
+        return _part(x, self.number[0, 0], len(self.number))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,8 @@ class Near:
     """The near neighbours of every atom, in slots; W slots have room.
 
     Attributes:
-        vectors: (3, W, N), Angstrom.
+        r: (W, N), distances, Angstrom.
+        u: (3, W, N), unit vectors to the neighbours.
         neighbor: (W, N) int32, each slot's neighbour, a number below N.
         back: (W, N) int32, the slot in which that neighbour has the atom.
         species: (N,) int32, of the atoms.
@@ -68,70 +72,100 @@ class Near:
         n: () int32, slots that any atom needs.
     """
 
-    vectors: jax.Array
+    r: jax.Array
+    u: jax.Array
     neighbor: jax.Array
     back: jax.Array
     species: jax.Array
     counts: jax.Array
     n: jax.Array
 
-    @property
-    def n_chunks(self) -> jax.Array:
-        """() int32."""
-        return (self.n + jnp.int32(CHUNK - 1)) // jnp.int32(CHUNK)
-
-    def take(self, first: jax.Array, n: int = CHUNK) -> Slots:
+    def take(self, first: jax.Array, n: int) -> Slots:
         """Slots first .. first + n of every atom."""
-        return Slots(
-            part(self.vectors, first, n),
-            self.real(first, n),
-            _take(self.species, part(self.neighbor, first, n)),
-        )
+        number = first + jnp.arange(n, dtype=jnp.int32)[:, None]
+        r, u, neighbor = (_part(x, first, n) for x in (self.r, self.u, self.neighbor))
+        return Slots(number, number < self.counts, r, u, _take(self.species, neighbor))
 
-    def real(self, first: jax.Array, n: int = CHUNK) -> jax.Array:
-        """(n, N) bool: there are neighbours in slots first .. first + n."""
-        return first + jnp.arange(n, dtype=jnp.int32)[:, None] < self.counts
-
-    def forces(self, slopes: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Turn slopes in the vectors into forces: an atom is pushed by both ends of its pairs.
+    def map(self, function: Callable[[Slots], jax.Array], n_components: int) -> jax.Array:
+        """Compute something for every slot, some slots at a time.
 
         Args:
-            slopes: (3, W, N), derivative of the energy in each vector, eV/Angstrom; 0 where there
-                is no neighbour.
+            function: Slots -> (n_components, n, N), elementwise.
+            n_components: How many numbers each slot gets.
 
         Returns:
-            Forces (3, N), and the derivative by the strain (6, N), eV.
+            (n_components, W, N); 0 where there is no neighbour.
+        """
+
+        def compute(first: jax.Array, out: jax.Array) -> jax.Array:
+            slots = self.take(first, _CHUNK)
+            got = jnp.where(slots.real, function(slots), 0.0)
+            return lax.dynamic_update_slice_in_dim(out, got, first, axis=1)
+
+        return self._in_chunks(compute, jnp.zeros((n_components, *self.r.shape), self.r.dtype))
+
+    def over_others(
+        self, slots: Slots, function: Callable[[Slots], jax.Array], start: jax.Array
+    ) -> jax.Array:
+        """Add what the other neighbours of the same atom do to slots, one after the other.
+
+        Args:
+            slots: The bonds to which something is done.
+            function: One slot k of every atom -> (..., n, N), what it does to each.
+            start: (..., n, N), to which it is added.
+        """
+
+        def add(k: jax.Array, total: jax.Array) -> jax.Array:
+            other = self.take(k, 1)
+            apart = slots.real & other.real & (slots.number != k)
+            return total + jnp.where(apart, function(other), 0.0)
+
+        return lax.fori_loop(jnp.int32(0), self.n, add, start)
+
+    def collect(self, slopes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Turn what bonds give into what atoms have: both ends of a pair push.
+
+        Args:
+            slopes: (4, W, N), each slot's share of its atom's energy, eV, and the derivative of
+                the atom's energy by the vector to the neighbour, eV/Angstrom; 0 where there is
+                no neighbour.
+
+        Returns:
+            Energies (N,), forces (3, N), and the derivative by the strain (6, N), eV.
         """
         n_atoms = len(self.counts)
-        flat = slopes.reshape(3, -1)
+        flat = slopes[1:].reshape(3, -1)
         atom = jnp.arange(n_atoms, dtype=jnp.int32)
 
-        def add(c: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            first = c * jnp.int32(CHUNK)
-            real = self.real(first)
-            neighbor, back = part(self.neighbor, first), part(self.back, first)
-            there = _take(flat, back * n_atoms + neighbor)
-            here, d = part(slopes, first), part(self.vectors, first)
+        def add(first: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            slots = self.take(first, _CHUNK)
+            neighbor, back = slots.part(self.neighbor), slots.part(self.back)
+            energy, *here = slots.part(slopes)
+            here, there = jnp.stack(here), _take(flat, back * n_atoms + neighbor)
             # An atom's own images move with it: they strain the cell, and do not push it.
-            push = jnp.where(real & (neighbor != atom), here - there, 0.0)
-            strained = jnp.where(real, (virial(here, d) + virial(d, here)) * 0.5, 0.0)
-            return in_turn(sums[0], push), in_turn(sums[1], strained)
+            push = jnp.where(slots.real & (neighbor != atom), here - there, 0.0)
+            d = slots.r * slots.u
+            strained = (virial(here, d) + virial(d, here)) * 0.5
+            return tuple(map(_in_turn, sums, (energy[None], push, strained)))
 
-        start = tuple(jnp.zeros((n, n_atoms), slopes.dtype) for n in (3, 6))
-        return lax.fori_loop(jnp.int32(0), self.n_chunks, add, start)
+        start = tuple(jnp.zeros((n, n_atoms), slopes.dtype) for n in (1, 3, 6))
+        energies, forces, strained = self._in_chunks(add, start)
+        return energies[0], forces, strained
+
+    def _in_chunks(self, body: Callable[..., Any], start: Any) -> Any:
+        """Loop over the first slot of each chunk that any atom needs."""
+        n_chunks = (self.n + jnp.int32(_CHUNK - 1)) // jnp.int32(_CHUNK)
+        return lax.fori_loop(
+            jnp.int32(0), n_chunks, lambda c, carry: body(c * jnp.int32(_CHUNK), carry), start
+        )
 
 
-def part(x: jax.Array, first: jax.Array, n: int = CHUNK) -> jax.Array:
+def _part(x: jax.Array, first: jax.Array, n: int) -> jax.Array:
     """Slots first .. first + n of (..., W, N)."""
     return lax.dynamic_slice_in_dim(x, first, n, axis=x.ndim - 2)
 
 
-def put(x: jax.Array, first: jax.Array, value: jax.Array) -> jax.Array:
-    """Write slots of (..., W, N), from the first on."""
-    return lax.dynamic_update_slice_in_dim(x, value, first, axis=x.ndim - 2)
-
-
-def in_turn(total: jax.Array, terms: jax.Array) -> jax.Array:
+def _in_turn(total: jax.Array, terms: jax.Array) -> jax.Array:
     """Add (..., n, N) to (..., N), one after the other."""
     for k in range(terms.shape[-2]):
         total = total + terms[..., k, :]
@@ -216,62 +250,31 @@ def near(positions: jax.Array, cell: jax.Array, terms: Terms, cutoffs: np.ndarra
     r2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
     squared = pick(cutoffs * cutoffs, species, _take(species, listed))
     # What is not a number is near: it must be seen in the energy.
-    words = _words((neighbor >= 0) & ~(r2 >= squared))
-    counts = jnp.stack([lax.population_count(word).astype(jnp.int32) for word in words])
-    counts = jnp.sum(counts, axis=0, dtype=jnp.int32)
-    reverse = jnp.maximum(terms["reverse"].reshape(width, n), 0).reshape(-1)
+    inside = (neighbor >= 0) & ~(r2 >= squared)
+    # How many are near up to each slot, itself included: where it goes, from one on.
+    place = jnp.cumsum(inside, axis=0, dtype=jnp.int32)
+    counts = place[-1]
     most = jnp.max(counts)
     atom = jnp.arange(n, dtype=jnp.int32)
+    reverse = jnp.maximum(terms["reverse"].reshape(width, n), 0)
 
     def move(k: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        left, vectors, others, back = carry
-        slot, left = _pop(left)
-        at = slot * n + atom
+        slot = jnp.minimum(jnp.sum(place <= k, axis=0, dtype=jnp.int32), jnp.int32(width - 1))
+        at = slot * jnp.int32(n) + atom
         other = _take(listed.reshape(-1), at)
-        rank = _rank(_take(words, other), _take(reverse, at))
-        vectors = put(vectors, k, _take(d.reshape(3, -1), at)[:, None])
-        return left, vectors, put(others, k, other[None]), put(back, k, rank[None])
+        # Also right where there is no neighbour: any slot that exists will do.
+        back = _take(place.reshape(-1), _take(reverse.reshape(-1), at) * jnp.int32(n) + other)
+        back = jnp.maximum(back, 1) - jnp.int32(1)
+        real = k < counts
+        vector = jnp.where(real, _take(d.reshape(3, -1), at), 0.0)
+        r = jnp.sqrt(jnp.where(real, _take(r2.reshape(-1), at), 1.0))
+        rows = (r, vector / r, other, back)
+        return tuple(
+            lax.dynamic_update_slice_in_dim(x, row[..., None, :], k, axis=x.ndim - 2)
+            for x, row in zip(carry, rows, strict=True)
+        )
 
     rows = jnp.zeros((width, n), jnp.int32)
-    start = (words, jnp.zeros_like(d), rows, rows)
-    _, vectors, others, back = lax.fori_loop(jnp.int32(0), most, move, start)
-    return Near(vectors, others, back, species, counts, most)
-
-
-_BITS = 32
-
-
-def _words(flags: jax.Array) -> jax.Array:
-    """(W, N) bool to (W / 32, N) uint32."""
-    words = []
-    for first in range(0, len(flags), _BITS):
-        word = jnp.zeros(flags.shape[1], jnp.uint32)
-        for bit, flag in enumerate(flags[first : first + _BITS]):
-            word = word | jnp.where(flag, jnp.uint32(1 << bit), jnp.uint32(0))
-        words.append(word)
-    return jnp.stack(words)
-
-
-def _pop(words: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Number of the lowest bit, 0 if there is none, and the words without it."""
-    slot, left, found = jnp.zeros(words.shape[1:], jnp.int32), [], None
-    for k, word in enumerate(words):
-        lowest = word & (~word + jnp.uint32(1))
-        here = word != 0 if found is None else (word != 0) & ~found
-        number = lax.population_count(lowest - jnp.uint32(1)).astype(jnp.int32)
-        slot = jnp.where(here, number + jnp.int32(k * _BITS), slot)
-        left.append(jnp.where(here, word ^ lowest, word))
-        found = word != 0 if found is None else found | (word != 0)
-    return slot, jnp.stack(left)
-
-
-def _rank(words: jax.Array, slot: jax.Array) -> jax.Array:
-    """How many bits there are below a slot."""
-    rank = jnp.zeros_like(slot)
-    for k, word in enumerate(words):
-        below = jnp.clip(slot - jnp.int32(k * _BITS), 0, _BITS)
-        # A shift by all bits is not defined.
-        mask = (jnp.uint32(1) << jnp.minimum(below, _BITS - 1).astype(jnp.uint32)) - jnp.uint32(1)
-        mask = jnp.where(below == _BITS, jnp.uint32(0xFFFFFFFF), mask)
-        rank = rank + lax.population_count(word & mask).astype(jnp.int32)
-    return rank
+    start = (jnp.ones_like(r2), jnp.zeros_like(d), rows, rows)
+    r, u, others, back = lax.fori_loop(jnp.int32(0), most, move, start)
+    return Near(r, u, others, back, species, counts, most)

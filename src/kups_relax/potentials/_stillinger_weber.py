@@ -1,10 +1,4 @@
-"""Stillinger-Weber.
-
-The three-body energy of an atom is a sum over pairs j, k of its neighbours of
-L h_j h_k (cos - c)^2, where h depends on one distance alone. The square is a polynomial in the
-cosine u_j.u_k, so the sum over k is that of three moments of the neighbours: of h, h u and h u u.
-All triplets cost two passes over the neighbours, and no loop over pairs of them.
-"""
+"""Stillinger-Weber: pairs, and angles at each atom between pairs of its neighbours."""
 
 import dataclasses
 import itertools
@@ -16,8 +10,8 @@ import numpy as np
 from jax import lax
 
 from kups_relax.errors import OptionError
-from kups_relax.potentials._near import CHUNK, Near, Slots, in_turn, put
-from kups_relax.potentials._site_potential import SitePotential
+from kups_relax.potentials._near import Near, Slots
+from kups_relax.potentials._three_body import ThreeBody
 from kups_relax.potentials._triplets import Triplet, pick
 
 
@@ -47,7 +41,7 @@ _SILICON = StillingerWeberParameters(
 
 
 @dataclasses.dataclass(frozen=True)
-class StillingerWeber(SitePotential):
+class StillingerWeber(ThreeBody):
     """Stillinger-Weber: pairs, and angles that want to be tetrahedral.
 
     Silicon as published, unless parameters are given; for several elements the form of LAMMPS's
@@ -87,113 +81,60 @@ class StillingerWeber(SitePotential):
         _check(dict(self._freeze()), self.elements)
 
     def cutoffs(self) -> np.ndarray:
-        """See `SitePotential.cutoffs`."""
+        """See `ThreeBody.cutoffs`."""
         own = _of_pairs(self.tables()["a"] * self.tables()["sigma"])
         return np.maximum(own, own.T)
 
-    def sites(self, near: Near) -> tuple[jax.Array, jax.Array]:
-        """See `SitePotential.sites`."""
+    def bonds(self, near: Near) -> jax.Array:
+        """See `ThreeBody.bonds`."""
         table = self.tables()
-        pairs = {name: _of_pairs(values) for name, values in table.items()}
         strength, cosine = table["lambda_"] * table["epsilon"], table["costheta0"]
-        kinds = range(len(self.elements))
-        center = near.species
 
-        def fade(slots: Slots, r: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-            """Which slots are inside, 1 / (r - cutoff), h, and its slope in r."""
-            cutoff = pick(pairs["a"] * pairs["sigma"], center, slots.species)
-            length = pick(pairs["gamma"] * pairs["sigma"], center, slots.species)
-            inside = slots.real & ~(r >= cutoff)
-            inverse = 1.0 / (r - cutoff)
-            h = jnp.exp(length * inverse)
-            slope = -length * inverse * inverse * h
-            return inside, inverse, jnp.where(inside, h, 0.0), jnp.where(inside, slope, 0.0)
+        def bond(j: Slots) -> jax.Array:
+            energy, slope = self._pair(near.species, j)
+            h, fall = self._fade(near.species, j)
 
-        def moments(c: jax.Array, sums: jax.Array) -> jax.Array:
-            slots = near.take(c * jnp.int32(CHUNK))
-            r, _, u = slots.polar()
-            h = fade(slots, r)[2]
-            hu = h * u
-            terms = jnp.stack([h, *hu, *(hu[a] * u[b] for a, b in _SYMMETRIC)])
-            if len(kinds) > 1:
-                terms = jnp.stack([jnp.where(slots.species == k, terms, 0.0) for k in kinds])
-            else:
-                terms = terms[None]
-            return in_turn(sums, terms)
+            def angles(k: Slots) -> jax.Array:
+                """Energy of the angles j-i-k, and its derivative by the vector i-j."""
+                weight = pick(strength, near.species, j.species, k.species)
+                cos = j.u[0] * k.u[0] + j.u[1] * k.u[1] + j.u[2] * k.u[2]
+                off = cos - pick(cosine, near.species, j.species, k.species)
+                bent = weight * self._fade(near.species, k)[0] * off
+                turn = (2.0 * h) * bent / j.r
+                along = fall * bent * off - turn * cos
+                return jnp.stack([h * bent * off, *(along * j.u + turn * k.u)])
 
-        shape = near.counts.shape
-        start = jnp.zeros((len(kinds), 10, *shape), near.vectors.dtype)
-        sums = lax.fori_loop(jnp.int32(0), near.n_chunks, moments, start)
+            # Half the energy of a pair belongs to each end, and half that of an angle to each leg.
+            start = jnp.stack([energy, *(slope * j.u)]) * 0.5
+            got = near.over_others(j, angles, jnp.zeros_like(start))
+            return start + jnp.stack([got[0] * 0.5, *got[1:]])
 
-        # What a neighbour of each kind is surrounded by: sums over the kinds of the others.
-        around = []
-        for j in kinds:
-            total = jnp.zeros((10, *shape), start.dtype)
-            for k in kinds:
-                weight = pick(strength[:, j, k], near.species)
-                c0 = pick(cosine[:, j, k], near.species)
-                weights = (weight * (c0 * c0), *[weight * c0] * 3, *[weight] * 6)
-                total = total + jnp.stack([w * x for w, x in zip(weights, sums[k], strict=True)])
-            around.append(total)
+        return near.map(bond, 4)
 
-        def slopes(c: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            energies, out = carry
-            slots = near.take(c * jnp.int32(CHUNK))
-            r, per_r, u = slots.polar()
-            inside, inverse, h, fall = fade(slots, r)
-            mine = around[0][:, None]
-            for k in kinds[1:]:
-                mine = jnp.where(slots.species == k, around[k][:, None], mine)
-            turned = [
-                mine[4 + a] * u[0] + mine[4 + b] * u[1] + mine[4 + c] * u[2] for a, b, c in _ROWS
-            ]
-            turned = [x - y for x, y in zip(turned, mine[1:4], strict=True)]
-            # u.(Q u - P), and without one more P: what all neighbours make of this one, less
-            # what it makes of itself.
-            along = turned[0] * u[0] + turned[1] * u[1] + turned[2] * u[2]
-            lean = mine[1] * u[0] + mine[2] * u[1] + mine[3] * u[2]
-            itself = strength * (1.0 - cosine) ** 2
-            itself = pick(np.einsum("ijj->ij", itself), center, slots.species)
-            strain = along - lean + mine[0] - itself * h
-            energy, slope = self._pair(pairs, center, slots.species, r, per_r, inverse)
-            # Divisions, because the compiler stores what they give, and computes products anew
-            # wherever they are read.
-            energy = jnp.where(inside, energy + h * strain, 0.0) / 2.0
-            slope = jnp.where(inside, 0.5 * slope, 0.0) + fall * strain
-            pull = (h + h) / r
-            slope = (slope * r - (h + h) * along) / r
-            slope = jnp.stack([slope * u[a] + pull * turned[a] for a in range(3)])
-            slope = jnp.where(inside, slope, 0.0)
-            return in_turn(energies, energy), put(out, c * jnp.int32(CHUNK), slope)
+    def _fade(self, center: jax.Array, j: Slots) -> tuple[jax.Array, jax.Array]:
+        """exp(gamma sigma / (r - a sigma)), and its slope in r; 0 from there on."""
+        table = {name: _of_pairs(values) for name, values in self.tables().items()}
+        reach = pick(table["a"] * table["sigma"], center, j.species)
+        length = pick(table["gamma"] * table["sigma"], center, j.species)
+        inside = ~(j.r >= reach)
+        inverse = 1.0 / (j.r - reach)
+        h = jnp.where(inside, jnp.exp(length * inverse), 0.0)
+        return h, jnp.where(inside, -length * inverse * inverse * h, 0.0)
 
-        start = (jnp.zeros(shape, start.dtype), jnp.zeros_like(near.vectors))
-        return lax.fori_loop(jnp.int32(0), near.n_chunks, slopes, start)
-
-    def _pair(
-        self,
-        pairs: dict[str, np.ndarray],
-        center: jax.Array,
-        species: jax.Array,
-        r: jax.Array,
-        per_r: jax.Array,
-        inverse: jax.Array,
-    ) -> tuple[jax.Array, jax.Array]:
-        """Energy of pairs inside the cutoff, and its slope in r."""
-        sigma = pick(pairs["sigma"], center, species)
-        depth = pick(pairs["A"] * pairs["epsilon"], center, species)
-        wall = pick(pairs["B"], center, species)
-        p, q = (pick(pairs[name], center, species) for name in "pq")
-        near, far = (_power(sigma * per_r, x) for x in (p, q))
-        near = wall * near
+    def _pair(self, center: jax.Array, j: Slots) -> tuple[jax.Array, jax.Array]:
+        """Energy of pairs, and its slope in r."""
+        table = {name: _of_pairs(values) for name, values in self.tables().items()}
+        names = ("sigma", "B", "p", "q")
+        sigma, wall, p, q = (pick(table[name], center, j.species) for name in names)
+        depth = pick(table["A"] * table["epsilon"], center, j.species)
+        reach = pick(table["a"] * table["sigma"], center, j.species)
+        inside = ~(j.r >= reach)
+        inverse = 1.0 / (j.r - reach)
+        near, far = wall * _power(sigma / j.r, p), _power(sigma / j.r, q)
         fade = depth * jnp.exp(sigma * inverse)
         energy = fade * (near - far)
-        slope = fade * (q * far - p * near) * per_r - energy * (sigma * inverse * inverse)
-        return energy, slope
-
-
-# The components of u u, and where each row of the symmetric matrix is among them.
-_SYMMETRIC = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-_ROWS = ((0, 5, 4), (5, 1, 3), (4, 3, 2))
+        slope = fade * (q * far - p * near) / j.r - energy * (sigma * inverse * inverse)
+        return jnp.where(inside, energy, 0.0), jnp.where(inside, slope, 0.0)
 
 
 def _of_pairs(table: np.ndarray) -> np.ndarray:

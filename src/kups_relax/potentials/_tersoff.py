@@ -13,12 +13,11 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from kups_relax.errors import OptionError
-from kups_relax.potentials._near import CHUNK, Near, Slots, in_turn, part, put
-from kups_relax.potentials._site_potential import SitePotential
+from kups_relax.potentials._near import Near, Slots
 from kups_relax.potentials._tersoff_parameters import SETS, TersoffParameters
+from kups_relax.potentials._three_body import ThreeBody
 from kups_relax.potentials._triplets import Triplet, pick
 
 # Beyond these the exponential of a difference of lengths is cut off, as in LAMMPS and ASE.
@@ -26,7 +25,7 @@ _MAX_EXPONENT = 69.0776
 
 
 @dataclasses.dataclass(frozen=True)
-class Tersoff(SitePotential):
+class Tersoff(ThreeBody):
     """Tersoff's bond orders: silicon, carbon, silicon carbide, and what else there is a file for.
 
     Numbers are those of `ase.calculators.tersoff.Tersoff`.
@@ -78,33 +77,18 @@ class Tersoff(SitePotential):
             _check(triplet, x)
 
     def cutoffs(self) -> np.ndarray:
-        """See `SitePotential.cutoffs`."""
+        """See `ThreeBody.cutoffs`."""
         table = self.tables()
         reach = table["R"] + table["D"]
         own = np.maximum(np.einsum("ijj->ij", reach), reach.max(axis=1))
         return np.maximum(own, own.T)
 
-    def sites(self, near: Near) -> tuple[jax.Array, jax.Array]:
-        """See `SitePotential.sites`."""
+    def bonds(self, near: Near) -> jax.Array:
+        """See `ThreeBody.bonds`."""
         bonds = _Bonds(self.tables(), near)
-        shape, dtype = near.counts.shape, near.vectors.dtype
-
-        def first(c: jax.Array, carry: Any) -> Any:
-            at = c * jnp.int32(CHUNK)
-            energies, order, slopes = carry
-            energy, in_zeta, slope = bonds.energies(near.take(at), at)
-            return in_turn(energies, energy), put(order, at, in_zeta), put(slopes, at, slope)
-
-        def second(c: jax.Array, out: jax.Array) -> jax.Array:
-            at = c * jnp.int32(CHUNK)
-            return put(out, at, bonds.slopes(near.take(at), at, order, radial))
-
-        rows = jnp.zeros_like(near.neighbor, dtype)
-        start = (jnp.zeros(shape, dtype), rows, rows)
-        zero = jnp.int32(0)
-        energies, order, radial = lax.fori_loop(zero, near.n_chunks, first, start)
-        out = lax.fori_loop(zero, near.n_chunks, second, jnp.zeros_like(near.vectors))
-        return energies, out
+        energy, in_zeta, radial = near.map(bonds.energies, 3)
+        slopes = near.map(lambda j: bonds.slopes(j, in_zeta, radial), 3)
+        return jnp.stack([energy, *slopes])
 
 
 class _Bonds:
@@ -119,79 +103,61 @@ class _Bonds:
         # Whether the reach of i-k depends on the bond i-j that k weakens.
         self._many_reaches = any((tables[n] != tables[n][:, :1]).any() for n in ("R", "D"))
 
-    def energies(self, j: Slots, at: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def energies(self, j: Slots) -> jax.Array:
         """Half the energy of bonds, its derivative in zeta, and in the length at that zeta."""
-        r, _, u = j.polar()
 
-        def add(k: jax.Array, zeta: jax.Array) -> jax.Array:
-            other, apart = self._other(j, at, k)
-            r_k, _, u_k = other.polar()
-            value = self._fade(r_k, j.species, other.species)[0]
-            value = value * self._angle(_dot(u, u_k), j.species, other.species)[0]
+        def weaken(k: Slots) -> jax.Array:
+            value = self._fade(k.r, j.species, k.species)[0]
+            value = value * self._angle(_dot(j.u, k.u), j.species, k.species)[0]
             if self._stretched:
-                value = value * self._stretch(r - r_k, j.species, other.species)[0]
-            return zeta + jnp.where(apart, value, 0.0)
+                value = value * self._stretch(j.r - k.r, j.species, k.species)[0]
+            return value
 
-        zeta = lax.fori_loop(jnp.int32(0), self._near.n, add, jnp.zeros_like(r))
-        fade, fall = self._fade(r, j.species, j.species)
+        zeta = self._near.over_others(j, weaken, jnp.zeros_like(j.r))
+        fade, fall = self._fade(j.r, j.species, j.species)
         order, order_slope = self._order(zeta, j.species)
         repulsion, attraction = (
-            self._pair(name, j.species) * jnp.exp(-self._pair(rate, j.species) * r)
+            self._pair(name, j.species) * jnp.exp(-self._pair(rate, j.species) * j.r)
             for name, rate in (("A", "lambda1"), ("B", "lambda2"))
         )
         steep = self._pair("lambda1", j.species) * repulsion
         steep = steep - order * (self._pair("lambda2", j.species) * attraction)
         value = repulsion - order * attraction
-        parts = (
-            fade * value,
-            -(fade * attraction) * order_slope,
-            fall * value - fade * steep,
-        )
-        return tuple(jnp.where(j.real, 0.5 * x, 0.0) for x in parts)  # pyright: ignore
+        in_zeta = -(fade * attraction) * order_slope
+        return jnp.stack([fade * value, in_zeta, fall * value - fade * steep]) * 0.5
 
-    def slopes(self, j: Slots, at: jax.Array, order: jax.Array, radial: jax.Array) -> jax.Array:
+    def slopes(self, j: Slots, in_zeta: jax.Array, radial: jax.Array) -> jax.Array:
         """(3, n, N), derivative of the centre's energy in the vectors of slots."""
-        r, _, u = j.polar()
-        weight = part(order, at)
-        fades = self._fade(r, j.species, j.species)
+        weight = j.part(in_zeta)
+        fades = self._fade(j.r, j.species, j.species)
 
-        def add(k: jax.Array, sums: jax.Array) -> jax.Array:
-            other, apart = self._other(j, at, k)
-            weight_k = part(order, k, 1)
-            r_k, _, u_k = other.polar()
-            cos = _dot(u, u_k)
-            # What k does to the bond to j, and what j does to the bond to k.
-            angle, bend = self._angle(cos, j.species, other.species)
+        def weaken(k: Slots) -> jax.Array:
+            """What k does to the bond to j, and what j does to the bond to k."""
+            weight_k, cos = k.part(in_zeta), _dot(j.u, k.u)
+            angle, bend = self._angle(cos, j.species, k.species)
             if self._mutual:
                 angle_k, bend_k = angle, bend
             else:
-                angle_k, bend_k = self._angle(cos, other.species, j.species)
-            fade, _ = self._fade(r_k, j.species, other.species)
+                angle_k, bend_k = self._angle(cos, k.species, j.species)
+            fade, _ = self._fade(k.r, j.species, k.species)
             fade_k, fall_k = fades
             if self._many_reaches:
-                fade_k, fall_k = self._fade(r, other.species, j.species)
+                fade_k, fall_k = self._fade(j.r, k.species, j.species)
             here, there = weight * fade, weight_k * fade_k
             length = weight_k * (fall_k * angle_k)
             if self._stretched:
-                stretch, rise = self._stretch(r - r_k, j.species, other.species)
-                stretch_k, rise_k = self._stretch(r_k - r, other.species, j.species)
+                stretch, rise = self._stretch(j.r - k.r, j.species, k.species)
+                stretch_k, rise_k = self._stretch(k.r - j.r, k.species, j.species)
                 length = length * stretch_k + here * angle * rise - there * angle_k * rise_k
                 here, there = here * stretch, there * stretch_k
             # Divided, not multiplied by the inverse: the compiler stores what a division gives,
             # and does not compute it again for each component.
-            turn = (here * bend + there * bend_k) / r
-            terms = jnp.stack([length - turn * cos, *(turn * u_k)])
-            return sums + jnp.where(apart, terms, 0.0)
+            turn = (here * bend + there * bend_k) / j.r
+            return jnp.stack([length - turn * cos, *(turn * k.u)])
 
-        start = jnp.stack([part(radial, at), *jnp.zeros_like(u)])
-        sums = lax.fori_loop(jnp.int32(0), self._near.n, add, start)
-        return jnp.where(j.real, sums[0] * u + sums[1:], 0.0)
-
-    def _other(self, j: Slots, at: jax.Array, k: jax.Array) -> tuple[Slots, jax.Array]:
-        """One slot k of every atom, and whether it is another neighbour than those of slots j."""
-        other = self._near.take(k, 1)
-        same = at + jnp.arange(j.real.shape[0], dtype=jnp.int32)[:, None] == k
-        return other, j.real & other.real & ~same
+        start = jnp.stack([j.part(radial), *jnp.zeros_like(j.u)])
+        sums = self._near.over_others(j, weaken, start)
+        return sums[0] * j.u + sums[1:]
 
     def _pair(self, name: str, j: jax.Array) -> jax.Array | float:
         return pick(np.einsum("ijj->ij", self._tables[name]), self._near.species, j)

@@ -24,17 +24,17 @@ from kups_relax.potentials._triplets import (
     tables,
 )
 
-P = TypeVar("P", bound="SitePotential")
+P = TypeVar("P", bound="ThreeBody")
 
 
 @dataclasses.dataclass(frozen=True)
-class SitePotential(Potential):
+class ThreeBody(Potential):
     """Sum over atoms what each has of the vectors to its near neighbours.
 
     Of three bodies that are a centre and two neighbours, each triplet of elements has parameters.
     A structure runs through a form with the parameters of its own elements, so a crystal of one
     element looks none up. To add one: a frozen dataclass with `triplets` and `skin`, `record`,
-    `cutoffs` and `sites`.
+    `cutoffs` and `bonds`.
 
     Attributes:
         record: Names the numbers of a triplet, in the order of LAMMPS's files.
@@ -60,12 +60,12 @@ class SitePotential(Potential):
         """(n, n), how far each two elements see each other, symmetric, Angstrom."""
 
     @abc.abstractmethod
-    def sites(self, near: Near) -> tuple[jax.Array, jax.Array]:
-        """Compute the energies of atoms, and their slopes.
+    def bonds(self, near: Near) -> jax.Array:
+        """Compute what the bonds of each atom give.
 
         Returns:
-            (N,) energies, eV, and the derivative of each in the vectors to its neighbours,
-            (3, W, N) by slots, eV/Angstrom; 0 where there is no neighbour.
+            (4, W, N), as `Near.collect` takes it: each slot's share of its atom's energy, eV, and
+            the derivative of the atom's energy by the vector to the neighbour, eV/Angstrom.
         """
 
     def tables(self) -> dict[str, np.ndarray]:
@@ -104,8 +104,7 @@ class SitePotential(Potential):
     def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
         """See `Potential.evaluate`."""
         around = near(positions, cell, terms, self.cutoffs())
-        energies, slopes = self.sites(around)
-        forces, virial = around.forces(slopes)
+        energies, forces, virial = around.collect(self.bonds(around))
         tile = positions.shape[1:]
         energies = energies.reshape(tile)
         strained = fold(virial.reshape(6, *tile), axis=1)
