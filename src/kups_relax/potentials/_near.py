@@ -16,7 +16,8 @@ the positions, and whatever loops over more slots than an atom has adds 0 for it
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -86,23 +87,27 @@ class Near:
         r, u, neighbor = (_part(x, first, n) for x in (self.r, self.u, self.neighbor))
         return Slots(number, number < self.counts, r, u, _take(self.species, neighbor))
 
-    def map(self, function: Callable[[Slots], jax.Array], n_components: int) -> jax.Array:
+    def map(
+        self, function: Callable[[Slots], tuple[jax.Array, ...]], n_components: Sequence[int]
+    ) -> tuple[jax.Array, ...]:
         """Compute something for every slot, some slots at a time.
 
         Args:
-            function: Slots -> (n_components, n, N), elementwise.
-            n_components: How many numbers each slot gets.
+            function: Slots -> one array (m, n, N) for each number m of `n_components`,
+                elementwise.
+            n_components: How many numbers of each kind a slot gets.
 
         Returns:
-            (n_components, W, N); 0 where there is no neighbour.
+            (m, W, N) for each kind; 0 where there is no neighbour.
         """
 
-        def compute(first: jax.Array, out: jax.Array) -> jax.Array:
+        def compute(first: jax.Array, out: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             slots = self.take(first, _CHUNK)
-            got = jnp.where(slots.real, function(slots), 0.0)
-            return lax.dynamic_update_slice_in_dim(out, got, first, axis=1)
+            got = [jnp.where(slots.real, x, 0.0) for x in function(slots)]
+            return tuple(map(partial(_put, first=first), out, got))
 
-        return self._in_chunks(compute, jnp.zeros((n_components, *self.r.shape), self.r.dtype))
+        start = tuple(jnp.zeros((m, *self.r.shape), self.r.dtype) for m in n_components)
+        return self._in_chunks(compute, start)
 
     def over_others(
         self, slots: Slots, function: Callable[[Slots], jax.Array], start: jax.Array
@@ -122,35 +127,36 @@ class Near:
 
         return lax.fori_loop(jnp.int32(0), self.n, add, start)
 
-    def collect(self, slopes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def collect(
+        self, energies: jax.Array, slopes: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Turn what bonds give into what atoms have: both ends of a pair push.
 
         Args:
-            slopes: (4, W, N), each slot's share of its atom's energy, eV, and the derivative of
-                the atom's energy by the vector to the neighbour, eV/Angstrom; 0 where there is
-                no neighbour.
+            energies: (1, W, N), each slot's share of its atom's energy, eV; 0 where there is no
+                neighbour.
+            slopes: (3, W, N), the derivative of the atom's energy by the vector to the neighbour,
+                eV/Angstrom; 0 where there is no neighbour.
 
         Returns:
-            Energies (N,), forces (3, N), and the derivative by the strain (6, N), eV.
+            Energies (1, N), forces (3, N), and the derivative by the strain (6, N), eV.
         """
         n_atoms = len(self.counts)
-        flat = slopes[1:].reshape(3, -1)
+        flat = slopes.reshape(3, -1)
         atom = jnp.arange(n_atoms, dtype=jnp.int32)
 
         def add(first: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             slots = self.take(first, _CHUNK)
             neighbor, back = slots.part(self.neighbor), slots.part(self.back)
-            energy, *here = slots.part(slopes)
-            here, there = jnp.stack(here), _take(flat, back * n_atoms + neighbor)
+            here, there = slots.part(slopes), _take(flat, back * jnp.int32(n_atoms) + neighbor)
             # An atom's own images move with it: they strain the cell, and do not push it.
             push = jnp.where(slots.real & (neighbor != atom), here - there, 0.0)
             d = slots.r * slots.u
             strained = (virial(here, d) + virial(d, here)) * 0.5
-            return tuple(map(_in_turn, sums, (energy[None], push, strained)))
+            return tuple(map(_in_turn, sums, (slots.part(energies), push, strained)))
 
-        start = tuple(jnp.zeros((n, n_atoms), slopes.dtype) for n in (1, 3, 6))
-        energies, forces, strained = self._in_chunks(add, start)
-        return energies[0], forces, strained
+        start = tuple(jnp.zeros((m, n_atoms), slopes.dtype) for m in (1, 3, 6))
+        return self._in_chunks(add, start)
 
     def _in_chunks(self, body: Callable[..., Any], start: Any) -> Any:
         """Loop over the first slot of each chunk that any atom needs."""
@@ -163,6 +169,11 @@ class Near:
 def _part(x: jax.Array, first: jax.Array, n: int) -> jax.Array:
     """Slots first .. first + n of (..., W, N)."""
     return lax.dynamic_slice_in_dim(x, first, n, axis=x.ndim - 2)
+
+
+def _put(x: jax.Array, value: jax.Array, first: jax.Array) -> jax.Array:
+    """Write slots of (..., W, N), from the first on."""
+    return lax.dynamic_update_slice_in_dim(x, value, first, axis=x.ndim - 2)
 
 
 def _in_turn(total: jax.Array, terms: jax.Array) -> jax.Array:
@@ -269,10 +280,7 @@ def near(positions: jax.Array, cell: jax.Array, terms: Terms, cutoffs: np.ndarra
         vector = jnp.where(real, _take(d.reshape(3, -1), at), 0.0)
         r = jnp.sqrt(jnp.where(real, _take(r2.reshape(-1), at), 1.0))
         rows = (r, vector / r, other, back)
-        return tuple(
-            lax.dynamic_update_slice_in_dim(x, row[..., None, :], k, axis=x.ndim - 2)
-            for x, row in zip(carry, rows, strict=True)
-        )
+        return tuple(_put(x, row[..., None, :], k) for x, row in zip(carry, rows, strict=True))
 
     rows = jnp.zeros((width, n), jnp.int32)
     start = (jnp.ones_like(r2), jnp.zeros_like(d), rows, rows)

@@ -85,12 +85,12 @@ class StillingerWeber(ThreeBody):
         own = _of_pairs(self.tables()["a"] * self.tables()["sigma"])
         return np.maximum(own, own.T)
 
-    def bonds(self, near: Near) -> jax.Array:
+    def bonds(self, near: Near) -> tuple[jax.Array, jax.Array]:
         """See `ThreeBody.bonds`."""
         table = self.tables()
         strength, cosine = table["lambda_"] * table["epsilon"], table["costheta0"]
 
-        def bond(j: Slots) -> jax.Array:
+        def bond(j: Slots) -> tuple[jax.Array, jax.Array]:
             energy, slope = self._pair(near.species, j)
             h, fall = self._fade(near.species, j)
 
@@ -104,12 +104,12 @@ class StillingerWeber(ThreeBody):
                 along = fall * bent * off - turn * cos
                 return jnp.stack([h * bent * off, *(along * j.u + turn * k.u)])
 
+            got = near.over_others(j, angles, jnp.zeros((4, *j.r.shape), j.r.dtype))
             # Half the energy of a pair belongs to each end, and half that of an angle to each leg.
-            start = jnp.stack([energy, *(slope * j.u)]) * 0.5
-            got = near.over_others(j, angles, jnp.zeros_like(start))
-            return start + jnp.stack([got[0] * 0.5, *got[1:]])
+            return 0.5 * (energy + got[:1]), 0.5 * slope * j.u + got[1:]
 
-        return near.map(bond, 4)
+        energies, slopes = near.map(bond, (1, 3))
+        return energies, slopes
 
     def _fade(self, center: jax.Array, j: Slots) -> tuple[jax.Array, jax.Array]:
         """exp(gamma sigma / (r - a sigma)), and its slope in r; 0 from there on."""

@@ -83,12 +83,12 @@ class Tersoff(ThreeBody):
         own = np.maximum(np.einsum("ijj->ij", reach), reach.max(axis=1))
         return np.maximum(own, own.T)
 
-    def bonds(self, near: Near) -> jax.Array:
+    def bonds(self, near: Near) -> tuple[jax.Array, jax.Array]:
         """See `ThreeBody.bonds`."""
         bonds = _Bonds(self.tables(), near)
-        energy, in_zeta, radial = near.map(bonds.energies, 3)
-        slopes = near.map(lambda j: bonds.slopes(j, in_zeta, radial), 3)
-        return jnp.stack([energy, *slopes])
+        energies, in_zeta, radial = near.map(bonds.energies, (1, 1, 1))
+        [slopes] = near.map(lambda j: bonds.slopes(j, in_zeta, radial), (3,))
+        return energies, slopes
 
 
 class _Bonds:
@@ -103,7 +103,7 @@ class _Bonds:
         # Whether the reach of i-k depends on the bond i-j that k weakens.
         self._many_reaches = any((tables[n] != tables[n][:, :1]).any() for n in ("R", "D"))
 
-    def energies(self, j: Slots) -> jax.Array:
+    def energies(self, j: Slots) -> tuple[jax.Array, ...]:
         """Half the energy of bonds, its derivative in zeta, and in the length at that zeta."""
 
         def weaken(k: Slots) -> jax.Array:
@@ -124,16 +124,17 @@ class _Bonds:
         steep = steep - order * (self._pair("lambda2", j.species) * attraction)
         value = repulsion - order * attraction
         in_zeta = -(fade * attraction) * order_slope
-        return jnp.stack([fade * value, in_zeta, fall * value - fade * steep]) * 0.5
+        parts = (fade * value, in_zeta, fall * value - fade * steep)
+        return tuple(0.5 * x[None] for x in parts)
 
-    def slopes(self, j: Slots, in_zeta: jax.Array, radial: jax.Array) -> jax.Array:
+    def slopes(self, j: Slots, in_zeta: jax.Array, radial: jax.Array) -> tuple[jax.Array]:
         """(3, n, N), derivative of the centre's energy in the vectors of slots."""
-        weight = j.part(in_zeta)
+        weight = j.part(in_zeta)[0]
         fades = self._fade(j.r, j.species, j.species)
 
         def weaken(k: Slots) -> jax.Array:
             """What k does to the bond to j, and what j does to the bond to k."""
-            weight_k, cos = k.part(in_zeta), _dot(j.u, k.u)
+            weight_k, cos = k.part(in_zeta)[0], _dot(j.u, k.u)
             angle, bend = self._angle(cos, j.species, k.species)
             if self._mutual:
                 angle_k, bend_k = angle, bend
@@ -155,9 +156,9 @@ class _Bonds:
             turn = (here * bend + there * bend_k) / j.r
             return jnp.stack([length - turn * cos, *(turn * k.u)])
 
-        start = jnp.stack([j.part(radial), *jnp.zeros_like(j.u)])
+        start = jnp.concatenate([j.part(radial), jnp.zeros_like(j.u)])
         sums = self._near.over_others(j, weaken, start)
-        return sums[0] * j.u + sums[1:]
+        return (sums[0] * j.u + sums[1:],)
 
     def _pair(self, name: str, j: jax.Array) -> jax.Array | float:
         return pick(np.einsum("ijj->ij", self._tables[name]), self._near.species, j)

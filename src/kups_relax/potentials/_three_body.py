@@ -60,12 +60,12 @@ class ThreeBody(Potential):
         """(n, n), how far each two elements see each other, symmetric, Angstrom."""
 
     @abc.abstractmethod
-    def bonds(self, near: Near) -> jax.Array:
-        """Compute what the bonds of each atom give.
+    def bonds(self, near: Near) -> tuple[jax.Array, jax.Array]:
+        """Compute what the bonds of each atom give, as `Near.collect` takes it.
 
         Returns:
-            (4, W, N), as `Near.collect` takes it: each slot's share of its atom's energy, eV, and
-            the derivative of the atom's energy by the vector to the neighbour, eV/Angstrom.
+            (1, W, N), each slot's share of its atom's energy, eV, and (3, W, N), the derivative
+            of the atom's energy by the vector to the neighbour, eV/Angstrom.
         """
 
     def tables(self) -> dict[str, np.ndarray]:
@@ -104,7 +104,7 @@ class ThreeBody(Potential):
     def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
         """See `Potential.evaluate`."""
         around = near(positions, cell, terms, self.cutoffs())
-        energies, forces, virial = around.collect(self.bonds(around))
+        energies, forces, virial = around.collect(*self.bonds(around))
         tile = positions.shape[1:]
         energies = energies.reshape(tile)
         strained = fold(virial.reshape(6, *tile), axis=1)
