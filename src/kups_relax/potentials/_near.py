@@ -258,31 +258,54 @@ def near(positions: jax.Array, cell: jax.Array, terms: Terms, cutoffs: np.ndarra
     cell = jnp.broadcast_to(cell[:, :, None], (3, 3, atoms, lanes)).reshape(3, 3, n)
     d = _take(positions, listed) - positions[:, None]
     d = d + jnp.stack([fold(jnp.moveaxis(shift, 1, 0) * cell[:, k, None]) for k in range(3)])
-    r2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
     squared = pick(cutoffs * cutoffs, species, _take(species, listed))
     # What is not a number is near: it must be seen in the energy.
-    inside = (neighbor >= 0) & ~(r2 >= squared)
-    # How many are near up to each slot, itself included: where it goes, from one on.
-    place = jnp.cumsum(inside, axis=0, dtype=jnp.int32)
-    counts = place[-1]
+    inside = (neighbor >= 0) & ~(_squared(d) >= squared)
+    following, before, counts = _links(inside)
     most = jnp.max(counts)
     atom = jnp.arange(n, dtype=jnp.int32)
     reverse = jnp.maximum(terms["reverse"].reshape(width, n), 0)
 
     def move(k: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        slot = jnp.minimum(jnp.sum(place <= k, axis=0, dtype=jnp.int32), jnp.int32(width - 1))
-        at = slot * jnp.int32(n) + atom
-        other = _take(listed.reshape(-1), at)
-        # Also right where there is no neighbour: any slot that exists will do.
-        back = _take(place.reshape(-1), _take(reverse.reshape(-1), at) * jnp.int32(n) + other)
-        back = jnp.maximum(back, 1) - jnp.int32(1)
+        slot, *rows = carry
+        at = jnp.minimum(slot, jnp.int32(width - 1)) * jnp.int32(n) + atom
+        slot = _take(following.reshape(-1), at)
         real = k < counts
+        at = jnp.minimum(slot, jnp.int32(width - 1)) * jnp.int32(n) + atom
+        other = _take(listed.reshape(-1), at)
+        mirror = _take(reverse.reshape(-1), at) * jnp.int32(n) + other
+        back = jnp.where(real, _take(before.reshape(-1), mirror), 0)
         vector = jnp.where(real, _take(d.reshape(3, -1), at), 0.0)
-        r = jnp.sqrt(jnp.where(real, _take(r2.reshape(-1), at), 1.0))
-        rows = (r, vector / r, other, back)
-        return tuple(_put(x, row[..., None, :], k) for x, row in zip(carry, rows, strict=True))
+        r = jnp.sqrt(jnp.where(real, _squared(vector), 1.0))
+        found = (r, vector / r, other, back)
+        return slot + jnp.int32(1), *(
+            _put(x, y[..., None, :], k) for x, y in zip(rows, found, strict=True)
+        )
 
     rows = jnp.zeros((width, n), jnp.int32)
-    start = (jnp.ones_like(r2), jnp.zeros_like(d), rows, rows)
-    r, u, others, back = lax.fori_loop(jnp.int32(0), most, move, start)
+    start = (jnp.zeros(n, jnp.int32), jnp.ones_like(d[0]), jnp.zeros_like(d), rows, rows)
+    _, r, u, others, back = lax.fori_loop(jnp.int32(0), most, move, start)
     return Near(r, u, others, back, species, counts, most)
+
+
+def _links(inside: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """For each slot, of (W, N) bool, the first inside from it on (or W), and how many before it.
+
+    And (N,) how many there are.
+    """
+
+    def link(carry: tuple[jax.Array, ...], slot: Any) -> tuple[Any, Any]:
+        following, left = carry
+        number, here = slot
+        row = jnp.where(here, number, following), left + here.astype(jnp.int32)
+        return row, row
+
+    width, n = inside.shape
+    start = jnp.full(n, width, jnp.int32), jnp.zeros(n, jnp.int32)
+    slots = jnp.arange(width, dtype=jnp.int32), inside
+    (_, counts), (following, left) = lax.scan(link, start, slots, reverse=True)
+    return following, counts - left, counts
+
+
+def _squared(d: jax.Array) -> jax.Array:
+    return d[0] * d[0] + d[1] * d[1] + d[2] * d[2]

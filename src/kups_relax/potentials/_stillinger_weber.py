@@ -89,24 +89,26 @@ class StillingerWeber(ThreeBody):
         """See `ThreeBody.bonds`."""
         table = self.tables()
         strength, cosine = table["lambda_"] * table["epsilon"], table["costheta0"]
+        fades, falls = near.map(lambda j: self._fade(near.species, j), (1, 1))
 
         def bond(j: Slots) -> tuple[jax.Array, jax.Array]:
             energy, slope = self._pair(near.species, j)
-            h, fall = self._fade(near.species, j)
+            h, fall = j.part(fades)[0], j.part(falls)[0]
 
             def angles(k: Slots) -> jax.Array:
-                """Energy of the angles j-i-k, and its derivative by the vector i-j."""
+                """What stands at h_j in the energy, and half its derivative by the unit vector."""
                 weight = pick(strength, near.species, j.species, k.species)
                 cos = j.u[0] * k.u[0] + j.u[1] * k.u[1] + j.u[2] * k.u[2]
                 off = cos - pick(cosine, near.species, j.species, k.species)
-                bent = weight * self._fade(near.species, k)[0] * off
-                turn = (2.0 * h) * bent / j.r
-                along = fall * bent * off - turn * cos
-                return jnp.stack([h * bent * off, *(along * j.u + turn * k.u)])
+                bent = weight * k.part(fades)[0] * off
+                return jnp.stack([bent * off, *(bent * k.u)])
 
-            got = near.over_others(j, angles, jnp.zeros((4, *j.r.shape), j.r.dtype))
+            bending, *turn = near.over_others(j, angles, jnp.zeros((4, *j.r.shape), j.r.dtype))
+            along = j.u[0] * turn[0] + j.u[1] * turn[1] + j.u[2] * turn[2]
             # Half the energy of a pair belongs to each end, and half that of an angle to each leg.
-            return 0.5 * (energy + got[:1]), 0.5 * slope * j.u + got[1:]
+            energy = 0.5 * (energy + h * bending)
+            slope = 0.5 * slope + fall * bending - 2.0 * (h * along) / j.r
+            return energy[None], slope * j.u + 2.0 * (h / j.r) * jnp.stack(turn)
 
         energies, slopes = near.map(bond, (1, 3))
         return energies, slopes
@@ -119,7 +121,8 @@ class StillingerWeber(ThreeBody):
         inside = ~(j.r >= reach)
         inverse = 1.0 / (j.r - reach)
         h = jnp.where(inside, jnp.exp(length * inverse), 0.0)
-        return h, jnp.where(inside, -length * inverse * inverse * h, 0.0)
+        fall = jnp.where(inside, -length * inverse * inverse * h, 0.0)
+        return h[None], fall[None]
 
     def _pair(self, center: jax.Array, j: Slots) -> tuple[jax.Array, jax.Array]:
         """Energy of pairs, and its slope in r."""
