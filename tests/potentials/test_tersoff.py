@@ -2,13 +2,12 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.tersoff import Tersoff as AseTersoff
 from ase.calculators.tersoff import TersoffParameters as AseParameters
-from three_body_cases import cases, diamond, elastic_constants, lattice
+from three_body_cases import assert_gathers_alone, cases, diamond, elastic_constants, lattice
 
 import kups_relax as kr
 from helpers import (
@@ -202,23 +201,7 @@ def test_every_check_of_potentials_passes():
 
 
 def test_there_is_no_scatter():
-    [entry] = kr.io.structures_from([CASES["sic-1989"]["two atoms"]])
-    text = compiled_text(Tersoff(), entry)
-    assert "gather" in text
-    assert "scatter" not in text
-
-
-def compiled_text(potential, structure) -> str:
-    from kups_relax.relaxation._classes import axis_lengths, size_class
-    from kups_relax.relaxation._evaluate import evaluate_lanes
-    from kups_relax.relaxation._tiles import Tile
-
-    prepared = potential.prepare(structure)
-    size = size_class(potential, structure.n_atoms, axis_lengths(potential, prepared))
-    tile = Tile(potential, size, np.dtype("float64"))
-    with jax.enable_x64(True):
-        args = (potential, np.bool_(True), tile.positions, tile.cell, tile.terms(), True)
-        return evaluate_lanes.lower(*args).compile().as_text()
+    assert_gathers_alone(Tersoff(), CASES["sic-1989"]["two atoms"])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

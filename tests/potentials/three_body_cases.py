@@ -1,10 +1,17 @@
 """Structures, and elastic constants, for potentials of three bodies."""
 
+from typing import Any
+
+import jax
 import numpy as np
 from ase import Atoms, units
 from ase.build import bulk
 
+import kups_relax as kr
 from helpers import singles
+from kups_relax.ops import rounded
+from kups_relax.relaxation._classes import axis_lengths, size_class
+from kups_relax.relaxation._tiles import Tile
 
 SHEAR = np.array([[1, 0.1, 0], [0, 0.97, 0.08], [0.05, 0, 1.02]])
 
@@ -28,10 +35,10 @@ def cases(symbols: str, a: float) -> dict[str, Atoms]:
     slab = crystal.copy()
     slab.center(vacuum=6.0, axis=2)
     slab.pbc = (True, True, False)
-    cluster = crystal.copy()
-    cluster.pbc = False
-    first = crystal.symbols[0]
+    first, last = crystal.symbols[0], crystal.symbols[-1]
     bond = 0.44 * a
+    corners = np.array(list(np.ndindex(2, 2, 2)))
+    cube = Atoms([(first, last)[k % 2] for k in corners.sum(axis=1)], bond * corners)
     out = {
         "crystal": crystal,
         "sheared": sheared,
@@ -40,9 +47,9 @@ def cases(symbols: str, a: float) -> dict[str, Atoms]:
         "two atoms": diamond(symbols, a),
         "one atom": Atoms(first, cell=bond * SHEAR, pbc=True),
         "slab": slab,
-        "cluster": cluster,
+        "cube": cube,
         "chain": Atoms(first, cell=[bond, 30, 30], pbc=(True, False, False)),
-        "trimer": Atoms([first, crystal.symbols[-1], first], bond / np.sqrt(2) * np.eye(3)),
+        "trimer": Atoms([first, last, first], bond / np.sqrt(2) * np.eye(3)),
         "far apart": Atoms([first] * 2, [[0, 0, 0], [20, 0, 0]], cell=[40, 40, 40], pbc=True),
     }
     for seed, (name, atoms) in enumerate(out.items()):
@@ -51,7 +58,7 @@ def cases(symbols: str, a: float) -> dict[str, Atoms]:
     return out
 
 
-def elastic_constants(potential: object, crystal: Atoms, step: float = 1e-4) -> dict[str, float]:
+def elastic_constants(potential: Any, crystal: Atoms, step: float = 1e-4) -> dict[str, float]:
     """C11, C12, C44 and the clamped C44 of a cubic crystal of two atoms, GPa.
 
     Differences of stresses by the strain; what the second atom gives way follows from its force
@@ -85,7 +92,7 @@ def elastic_constants(potential: object, crystal: Atoms, step: float = 1e-4) -> 
     }
 
 
-def lattice(potential: object, symbols: str, a: float) -> tuple[float, float]:
+def lattice(potential: Any, symbols: str, a: float) -> tuple[float, float]:
     """Lattice constant and energy of an atom, where the pressure is 0, by Newton's method."""
     for _ in range(5):
         trial = [diamond(symbols, x) for x in (a, a * 1.0001, a * 0.9999)]
@@ -93,3 +100,18 @@ def lattice(potential: object, symbols: str, a: float) -> tuple[float, float]:
         a -= here * 0.0002 * a / (up - down)
     [end] = singles(potential, [diamond(symbols, a)])
     return a, end.energy / 2
+
+
+def assert_gathers_alone(potential: Any, atoms: Atoms) -> None:
+    """The compiled program of a structure takes rows, and scatters none."""
+    [entry] = kr.io.structures_from([atoms])
+    form = potential.specialize(entry)
+    prepared = form.prepare(entry)
+    size = size_class(form, entry.n_atoms, axis_lengths(form, prepared))
+    tile = Tile(form, size, np.dtype("float64"))
+    with jax.enable_x64(True):
+        terms = tile.terms()
+        evaluate = jax.jit(rounded(form.evaluate))
+        text = evaluate.lower(tile.positions, tile.cell, terms).compile().as_text()
+    assert "gather" in text
+    assert "scatter" not in text

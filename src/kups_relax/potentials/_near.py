@@ -26,10 +26,9 @@ import numpy as np
 from jax import lax
 
 from kups_relax.data import Structure
-from kups_relax.neighbors import neighbor_list, neighbor_matrix
 from kups_relax.ops import fold
 from kups_relax.potentials._base import Field, Terms
-from kups_relax.potentials._neighbor_sums import virial
+from kups_relax.potentials._neighbor_sums import LIST_FIELDS, list_arrays, list_neighbors, virial
 from kups_relax.potentials._triplets import pick
 
 # Slots of each atom at a time. Widths are multiples of it.
@@ -193,49 +192,28 @@ def _take(x: jax.Array, index: jax.Array) -> jax.Array:
 def near_fields() -> Mapping[str, Field]:
     """How the arrays of `near_arrays` are laid out."""
     return {
+        **LIST_FIELDS,
         "species": Field(("atoms",), "int"),
-        "neighbor": Field(("neighbors", "atoms"), "int", -1),
-        "shift": Field(("neighbors", 3, "atoms"), "int"),
         "reverse": Field(("neighbors", "atoms"), "int", -1),
     }
 
 
 def near_arrays(
-    structure: Structure, species: np.ndarray, cutoffs: np.ndarray, skin: float
+    structure: Structure, species: np.ndarray, cutoff: float, skin: float
 ) -> Mapping[str, np.ndarray]:
     """List the neighbours of a structure, on the host.
 
     Args:
         structure: Any.
-        species: (n_atoms,) int, rows of `cutoffs`.
-        cutoffs: (n, n), symmetric, Angstrom; 0 for pairs that have none.
+        species: (n_atoms,) int, from 0.
+        cutoff: The longest, Angstrom.
         skin: Angstrom.
 
     Raises:
         StructureError: The cell makes no sense.
     """
-    # A little more than the skin, for positions that the run rounds.
-    skin = 1.001 * skin + 1e-5
-    i, j, shifts = neighbor_list(
-        structure.positions,
-        structure.cell,
-        structure.pbc,
-        float(cutoffs.max()) + skin,
-        label=structure.id,
-    )
-    if (cutoffs != cutoffs[0, 0]).any():
-        vectors = structure.positions[j] - structure.positions[i] + shifts @ structure.cell
-        # Generous enough that a pair is listed from both sides.
-        reach = cutoffs[species[i], species[j]] * (1 + 1e-9) + skin
-        kept = np.linalg.norm(vectors, axis=1) < reach
-        i, j, shifts = i[kept], j[kept], shifts[kept]
-    matrix = neighbor_matrix(i, j, shifts, structure.n_atoms)
-    return {
-        "species": species,
-        "neighbor": matrix.neighbor.T,
-        "shift": np.moveaxis(matrix.shift, 0, 2),
-        "reverse": matrix.reverse.T,
-    }
+    matrix = list_neighbors(structure, cutoff, skin)
+    return {**list_arrays(matrix), "species": species, "reverse": matrix.reverse.T}
 
 
 def near(positions: jax.Array, cell: jax.Array, terms: Terms, cutoffs: np.ndarray) -> Near:
@@ -245,7 +223,7 @@ def near(positions: jax.Array, cell: jax.Array, terms: Terms, cutoffs: np.ndarra
         positions: (3, A, L), Angstrom.
         cell: (3, 3, L), Angstrom.
         terms: With the arrays of `near_fields`.
-        cutoffs: (n, n), symmetric, Angstrom.
+        cutoffs: (n, n), how far each two species see each other, symmetric, Angstrom.
     """
     width, atoms, lanes = terms["neighbor"].shape
     n = atoms * lanes

@@ -95,7 +95,7 @@ class ThreeBody(Potential):
         """See `Potential.prepare`."""
         restricted(self.triplets, structure, type(self).__name__)
         species = species_of(self.triplets, structure)
-        return near_arrays(structure, species, self.cutoffs(), self.skin)
+        return near_arrays(structure, species, float(self.cutoffs().max()), self.skin)
 
     def fields(self) -> Mapping[str, Field]:
         """See `Potential.fields`."""
