@@ -1,5 +1,7 @@
-"""Structures, and elastic constants, for potentials of three bodies."""
+"""Structures for potentials of three bodies, and what holds for each of these."""
 
+import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -8,7 +10,13 @@ from ase import Atoms, units
 from ase.build import bulk
 
 import kups_relax as kr
-from helpers import singles
+from helpers import (
+    assert_same_bits,
+    assert_same_result,
+    central_differences,
+    singles,
+    stress_by_strain,
+)
 from kups_relax.ops import rounded
 from kups_relax.relaxation._classes import axis_lengths, size_class
 from kups_relax.relaxation._tiles import Tile
@@ -102,6 +110,61 @@ def lattice(potential: Any, symbols: str, a: float) -> tuple[float, float]:
     return a, end.energy / 2
 
 
+def assert_printed(values: Iterable[float], printed: Sequence[str], unit: float = 1.0) -> None:
+    """Numbers round to what is printed."""
+    for value, text in zip(values, printed, strict=True):
+        digits = len(text.partition(".")[2])
+        assert f"{value / unit:.{digits}f}" == text
+
+
+def assert_slopes(potential: Any, atoms: Atoms) -> None:
+    """Forces and stress are differences of the energy."""
+    [got] = singles(potential, [atoms])
+    worst = max(1.0, np.abs(got.forces).max())
+    differences = central_differences(potential, atoms)
+    np.testing.assert_allclose(got.forces, differences, rtol=0, atol=1e-7 * worst)
+    strained = stress_by_strain(potential, atoms)
+    worst = np.abs(got.stress).max()
+    np.testing.assert_allclose(got.stress, strained, rtol=0, atol=1e-6 * worst)
+
+
+def assert_no_bit_depends_on_the_skin(potential: Any, atoms: Atoms, dtype: str) -> None:
+    """Other skins list other neighbours, in rows of another width."""
+    forms = [dataclasses.replace(potential, skin=skin) for skin in (0.0, potential.skin, 1.5)]
+    [entry] = kr.io.structures_from([atoms])
+    widths = [len(form.prepare(entry)["neighbor"]) for form in forms]
+    assert len(set(widths)) == 3
+    one, *others = (singles(form, [atoms], dtype) for form in forms)
+    for other in others:
+        assert_same_bits(dataclasses.astuple(one[0]), dataclasses.astuple(other[0]))
+
+
+# One set of options, so that tests of one potential share its compiled programs.
+OPTIONS: dict[str, Any] = {"fmax": 1e-3, "max_steps": 60}
+
+
+def assert_no_bit_depends_on_when_lists_are_made(potential: Any, atoms: Atoms, dtype: str) -> None:
+    """A short skin makes lists anew on the way, and a long one does not."""
+    atoms = atoms.copy()
+    atoms.rattle(0.12, seed=1)
+    short = dataclasses.replace(potential, skin=0.05)
+    results = [kr.relax([atoms], form, dtype=dtype, **OPTIONS) for form in (potential, short)]
+    moved = np.linalg.norm(results[0].atoms[0].positions - atoms.positions, axis=1).max()
+    assert moved > 0.1  # more than the slack of the short skin
+    assert_same_result(results[0], 0, results[1], 0)
+
+
+def assert_the_calculator_has_the_numbers_of_relax(
+    potential: Any, atoms: Atoms, dtype: str
+) -> None:
+    """Energy, forces and stress are the same to the bit."""
+    [end] = kr.relax([atoms], potential, dtype=dtype, **OPTIONS).atoms
+    again = end.copy()
+    again.calc = kr.ase.JaxCalculator(potential, dtype=dtype)
+    for get in ("get_potential_energy", "get_forces", "get_stress"):
+        assert_same_bits(getattr(again, get)(), getattr(end, get)())
+
+
 def assert_gathers_alone(potential: Any, atoms: Atoms) -> None:
     """The compiled program of a structure takes rows, and scatters none."""
     [entry] = kr.io.structures_from([atoms])
@@ -113,5 +176,5 @@ def assert_gathers_alone(potential: Any, atoms: Atoms) -> None:
         terms = tile.terms()
         evaluate = jax.jit(rounded(form.evaluate))
         text = evaluate.lower(tile.positions, tile.cell, terms).compile().as_text()
-    assert "gather" in text
-    assert "scatter" not in text
+    assert " gather(" in text
+    assert " scatter(" not in text

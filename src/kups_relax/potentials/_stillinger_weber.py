@@ -76,8 +76,6 @@ class StillingerWeber(ThreeBody):
     skin: float = 0.5
 
     def __post_init__(self) -> None:
-        if isinstance(self.triplets, tuple):
-            object.__setattr__(self, "triplets", dict(self.triplets))
         _check(dict(self._freeze()), self.elements)
 
     def cutoffs(self) -> np.ndarray:
@@ -155,15 +153,16 @@ def _check(parameters: dict[Triplet, StillingerWeberParameters], elements: tuple
     """Raise for parameters that do not say one energy.
 
     Raises:
-        OptionError: Two entries contradict each other, or a length is not positive.
+        OptionError: Two entries contradict each other, or a number is negative.
     """
+    for triplet, x in parameters.items():
+        for name, value in x._asdict().items():
+            if value < 0 and name != "costheta0":
+                raise OptionError(
+                    f"StillingerWeber: {name} of {triplet!r} is {value}; it must be at least 0."
+                )
     for i, j in itertools.product(elements, repeat=2):
         pair, mirror = parameters[i, j, j], parameters[j, i, i]
-        if pair.sigma < 0 or pair.a < 0 or pair.epsilon < 0:
-            raise OptionError(
-                f"StillingerWeber: {(i, j, j)} has epsilon {pair.epsilon}, sigma {pair.sigma} and "
-                f"a {pair.a}; they must be at least 0."
-            )
         ours, theirs = _pair_energy(pair), _pair_energy(mirror)
         if not np.allclose(ours, theirs, rtol=1e-9, atol=0):
             raise OptionError(
