@@ -154,9 +154,7 @@ def assert_no_bit_depends_on_when_lists_are_made(potential: Any, atoms: Atoms, d
     assert_same_result(results[0], 0, results[1], 0)
 
 
-def assert_the_calculator_has_the_numbers_of_relax(
-    potential: Any, atoms: Atoms, dtype: str
-) -> None:
+def assert_the_calculator_agrees_with_relax(potential: Any, atoms: Atoms, dtype: str) -> None:
     """Energy, forces and stress are the same to the bit."""
     [end] = kr.relax([atoms], potential, dtype=dtype, **OPTIONS).atoms
     again = end.copy()
