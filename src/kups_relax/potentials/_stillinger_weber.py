@@ -12,7 +12,7 @@ from jax import lax
 from kups_relax.errors import OptionError
 from kups_relax.potentials._near import Near, Slots
 from kups_relax.potentials._three_body import ThreeBody
-from kups_relax.potentials._triplets import Triplet, pick
+from kups_relax.potentials._triplets import Triplet, of_pairs, pick
 
 
 class StillingerWeberParameters(NamedTuple):
@@ -80,7 +80,7 @@ class StillingerWeber(ThreeBody):
 
     def cutoffs(self) -> np.ndarray:
         """See `ThreeBody.cutoffs`."""
-        own = _of_pairs(self.tables()["a"] * self.tables()["sigma"])
+        own = of_pairs(self.tables()["a"] * self.tables()["sigma"])
         return np.maximum(own, own.T)
 
     def bonds(self, near: Near) -> tuple[jax.Array, jax.Array]:
@@ -94,7 +94,7 @@ class StillingerWeber(ThreeBody):
             h, fall = j.part(fades)[0], j.part(falls)[0]
 
             def angles(k: Slots) -> jax.Array:
-                """What stands at h_j in the energy, and half its derivative by the unit vector."""
+                """What h_j multiplies in the energy, and in half its derivative by u_j."""
                 weight = pick(strength, near.species, j.species, k.species)
                 cos = j.u[0] * k.u[0] + j.u[1] * k.u[1] + j.u[2] * k.u[2]
                 off = cos - pick(cosine, near.species, j.species, k.species)
@@ -113,7 +113,7 @@ class StillingerWeber(ThreeBody):
 
     def _fade(self, center: jax.Array, j: Slots) -> tuple[jax.Array, jax.Array]:
         """exp(gamma sigma / (r - a sigma)), and its slope in r; 0 from there on."""
-        table = {name: _of_pairs(values) for name, values in self.tables().items()}
+        table = {name: of_pairs(values) for name, values in self.tables().items()}
         reach = pick(table["a"] * table["sigma"], center, j.species)
         length = pick(table["gamma"] * table["sigma"], center, j.species)
         inside = ~(j.r >= reach)
@@ -124,7 +124,7 @@ class StillingerWeber(ThreeBody):
 
     def _pair(self, center: jax.Array, j: Slots) -> tuple[jax.Array, jax.Array]:
         """Energy of pairs, and its slope in r."""
-        table = {name: _of_pairs(values) for name, values in self.tables().items()}
+        table = {name: of_pairs(values) for name, values in self.tables().items()}
         names = ("sigma", "B", "p", "q")
         sigma, wall, p, q = (pick(table[name], center, j.species) for name in names)
         depth = pick(table["A"] * table["epsilon"], center, j.species)
@@ -136,11 +136,6 @@ class StillingerWeber(ThreeBody):
         energy = fade * (near - far)
         slope = fade * (q * far - p * near) / j.r - energy * (sigma * inverse * inverse)
         return jnp.where(inside, energy, 0.0), jnp.where(inside, slope, 0.0)
-
-
-def _of_pairs(table: np.ndarray) -> np.ndarray:
-    """(n, n) of (n, n, n): that of (i, j, j)."""
-    return np.einsum("ijj->ij", table)
 
 
 def _power(x: jax.Array, exponent: jax.Array | float) -> jax.Array:

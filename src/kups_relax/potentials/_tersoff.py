@@ -1,9 +1,10 @@
 """Tersoff's bond orders.
 
 The attraction of a bond i-j is weakened by a function of zeta_ij, a sum over the other neighbours
-k of i. Energy and slopes take two passes: the first adds zeta up and gives each bond's energy and
-its derivative in zeta; the second gives the slope in each vector i-j, which is in zeta_ij, and in
-zeta_ik of every other bond. So each slot collects what is its own, and nothing is scattered.
+k of i. Energies and slopes take two passes over the bonds. The first adds zeta up, and gives each
+bond's energy and its derivative in zeta; the second gives the slope by each vector i-j, on which
+zeta_ij depends, and zeta_ik of every other bond. So each slot collects what is its own, and nothing
+is scattered.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from kups_relax.errors import OptionError
 from kups_relax.potentials._near import Near, Slots
 from kups_relax.potentials._tersoff_parameters import SETS, TersoffParameters
 from kups_relax.potentials._three_body import ThreeBody
-from kups_relax.potentials._triplets import Triplet, pick
+from kups_relax.potentials._triplets import Triplet, of_pairs, pick
 
 # Beyond these the exponential of a difference of lengths is cut off, as in LAMMPS and ASE.
 _MAX_EXPONENT = 69.0776
@@ -80,7 +81,7 @@ class Tersoff(ThreeBody):
         """See `ThreeBody.cutoffs`."""
         table = self.tables()
         reach = table["R"] + table["D"]
-        own = np.maximum(np.einsum("ijj->ij", reach), reach.max(axis=1))
+        own = reach.max(axis=1)
         return np.maximum(own, own.T)
 
     def bonds(self, near: Near) -> tuple[jax.Array, jax.Array]:
@@ -161,7 +162,7 @@ class _Bonds:
         return (sums[0] * j.u + sums[1:],)
 
     def _pair(self, name: str, j: jax.Array) -> jax.Array | float:
-        return pick(np.einsum("ijj->ij", self._tables[name]), self._near.species, j)
+        return pick(of_pairs(self._tables[name]), self._near.species, j)
 
     def _triplet(self, name: str, j: jax.Array, k: jax.Array) -> jax.Array | float:
         return pick(self._tables[name], self._near.species, j, k)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-Triplet = tuple[str, str, str]
+from kups_relax.potentials._triplets import Triplet
 
 
 class TersoffParameters(NamedTuple):

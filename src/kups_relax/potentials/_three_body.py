@@ -1,4 +1,4 @@
-"""Potentials that are sums over atoms of what each has of its neighbours' directions."""
+"""Potentials of three bodies: an atom, and two of its near neighbours."""
 
 import abc
 import dataclasses
@@ -29,12 +29,12 @@ P = TypeVar("P", bound="ThreeBody")
 
 @dataclasses.dataclass(frozen=True)
 class ThreeBody(Potential):
-    """Sum over atoms what each has of the vectors to its near neighbours.
+    """Sum energies of atoms, which depend on the vectors to their near neighbours.
 
-    Of three bodies that are a centre and two neighbours, each triplet of elements has parameters.
-    A structure runs through a form with the parameters of its own elements, so a crystal of one
-    element looks none up. To add one: a frozen dataclass with `triplets` and `skin`, `record`,
-    `cutoffs` and `bonds`.
+    Each triplet of elements has parameters, the atom's own first. A structure runs through a form
+    with those of its own elements, so a crystal of one element looks none up. To add one: a frozen
+    dataclass with `triplets` and `skin`, `record`, `cutoffs` and `bonds`; `_near` says how data
+    flows.
 
     Attributes:
         record: Names the numbers of a triplet, in the order of LAMMPS's files.

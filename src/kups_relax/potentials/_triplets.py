@@ -1,4 +1,4 @@
-"""Parameters for triplets of elements, as LAMMPS's files have them. Host side."""
+"""Parameters for triplets of elements, as LAMMPS's files have them: checked, read, looked up."""
 
 import dataclasses
 import itertools
@@ -118,6 +118,11 @@ def tables(parameters: Frozen, record: type[Any]) -> dict[str, np.ndarray]:
     n = len(elements_of(parameters))
     values = np.array([values for _, values in parameters]).reshape(n, n, n, -1)
     return {name: values[..., k] for k, name in enumerate(record._fields)}
+
+
+def of_pairs(table: np.ndarray) -> np.ndarray:
+    """(n, n) of (n, n, n): that of (i, j, j), which holds for the pair i-j."""
+    return np.einsum("ijj->ij", table)
 
 
 def restricted(parameters: Frozen, structure: Structure, potential: str) -> Frozen:
