@@ -20,6 +20,7 @@ from kups_relax.potentials._half_list import (
     edge_vectors,
     for_each_edge,
     half_list,
+    image_offsets,
     sum_over_edges,
 )
 from kups_relax.potentials._neighbor_sums import list_neighbors, stress, virial
@@ -99,12 +100,12 @@ class EMT(Potential):
         """See `Potential.fields`."""
         return {
             **HALF_LIST_FIELDS,
-            # Midpoint, steepness and end of the weight.
-            "weight": Field((3,)),
             # exp(rate * (origin - r)) of each edge: the density that the second atom makes at the
-            # first, and the first at the second; the pair energy of each that comes with it.
-            "rates": Field((4, "edges")),
-            "origins": Field((4, "edges")),
+            # first, and the first at the second; the pair energy of each that comes with it; and
+            # what the weight of the edge is made of.
+            "rates": Field((5, "edges")),
+            "origins": Field((5, "edges")),
+            "reach": Field(("edges",)),
             # Of each atom: factor of the density, E0 and its exponent, 6 V0 and its exponent.
             "embedding": Field((5, "atoms")),
         }
@@ -116,7 +117,7 @@ class EMT(Potential):
         middle, steepness, cutoff = _weight(largest, self.asap_cutoff)
         gamma1, gamma2 = _gammas(s0, eta, kappa, middle, steepness)
         listed = half_list(list_neighbors(structure, cutoff, self.skin))
-        first, second = listed["ends"]
+        first, second, _ = listed["ends"]
         # Factors of the exponentials are put into their origins.
         density = _BETA * s0 + np.log(n0 / _DENSITY) / eta
         per_atom = 0.5 * v0 / (gamma2 * n0)
@@ -125,19 +126,16 @@ class EMT(Potential):
         def pair_origin(here: np.ndarray, other: np.ndarray) -> np.ndarray:
             return _BETA * s0[other] + np.log(per_atom[here] * n0[other]) / rate[other]
 
-        rates = [eta[second], eta[first], rate[second], rate[first]]
+        same = np.ones(len(first))
+        rates = [eta[second], eta[first], rate[second], rate[first], -steepness * same]
+        origins = [density[second], density[first], pair_origin(first, second)]
+        origins += [pair_origin(second, first), middle * same]
         return {
             **listed,
-            "weight": np.array([middle, steepness, cutoff]),
             "rates": np.stack(rates),
-            "origins": np.stack(
-                [
-                    density[second],
-                    density[first],
-                    pair_origin(first, second),
-                    pair_origin(second, first),
-                ]
-            ),
+            "origins": np.stack(origins),
+            # Edge 0 is none, and reaches nowhere.
+            "reach": np.where(np.arange(len(first)) > 0, cutoff, 0.0),
             "embedding": np.stack(
                 [
                     _DENSITY / (12 * gamma1 * n0),
@@ -152,66 +150,63 @@ class EMT(Potential):
     def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
         """See `Potential.evaluate`."""
         dtype = positions.dtype
-        middle, steepness, cutoff = terms["weight"]
+        zero = jnp.zeros((), dtype)
+        offsets = image_offsets(cell, terms)
 
         def pair_terms(
-            real: jax.Array, rates: jax.Array, origins: jax.Array, ends: jax.Array, shift: jax.Array
-        ) -> tuple[jax.Array, ...]:
-            d = edge_vectors(positions, cell, ends, shift)
-            r = jnp.sqrt(jnp.where(real, d[0] * d[0] + d[1] * d[1] + d[2] * d[2], 1.0))
-            weight = 1.0 / (1.0 + jnp.exp(steepness * (r - middle)))
-            values = weight * jnp.exp(rates * (origins - r))
-            values = jnp.where(real & (r < cutoff), values, jnp.zeros((), dtype))
-            slopes = values * ((steepness * (weight - 1.0) - rates) / r)
-            energy = -(values[2:3] + values[3:4])
-            slope = -(slopes[2:3] + slopes[3:4])
-            return values[:2], energy, slopes[:2], slope, d
+            rates: jax.Array, origins: jax.Array, reach: jax.Array, ends: jax.Array
+        ) -> list[jax.Array]:
+            d = edge_vectors(positions, offsets, ends)
+            r = jnp.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
+            within = r < reach
+            r = jnp.where(within, r, jnp.ones((), dtype))
+            *values, outside = jnp.exp(rates * (origins - r))
+            weight = 1.0 / (1.0 + outside)
+            inverse, fall = 1.0 / r, rates[4] * (1.0 - weight)
+            values = [jnp.where(within, weight * x, zero) for x in values]
+            slopes = [x * (fall - rate) for x, rate in zip(values, rates[:4], strict=True)]
+            energy, slope = -(values[2] + values[3]), -(slopes[2] + slopes[3])
+            return [*values[:2], energy, *(s * inverse for s in (*slopes[:2], slope)), *d]
 
-        densities, energy, density_slopes, slope, d = for_each_edge(
-            pair_terms,
-            (2, 1, 2, 1, 3),
-            terms,
-            terms["rates"],
-            terms["origins"],
-            terms["ends"],
-            terms["shift"],
+        at_first, at_second, energy, *slopes_and_vectors = for_each_edge(
+            pair_terms, 9, terms, terms["rates"], terms["origins"], terms["reach"], terms["ends"]
         )
-        # The density that arrives at the first and at the second atom, side by side.
-        arriving = jnp.moveaxis(densities, 0, 1).reshape(-1, densities.shape[-1])
+        arriving = jnp.concatenate([at_first, at_second])
 
-        def arrive(slots: jax.Array) -> jax.Array:
-            return jnp.stack([take_rows(arriving, slots), take_rows(energy[0], slots >> 1)])
+        def arrive(slot: jax.Array) -> tuple[jax.Array, jax.Array]:
+            edge, side = slot >> 1, slot & 1
+            return take_rows(arriving, edge + side * energy.shape[0]), take_rows(energy, edge)
 
         density, pairs = sum_over_edges(arrive, 2, terms, dtype)
         embedded, per_density = _embed(density, terms["embedding"])
         atoms = terms.mask("atoms", positions.shape[1])
-        energies = jnp.where(atoms, embedded + pairs * 0.5, jnp.zeros((), dtype))
+        energies = jnp.where(atoms, embedded + pairs * 0.5, zero)
 
         def pulls(
-            real: jax.Array, slopes: jax.Array, slope: jax.Array, d: jax.Array, ends: jax.Array
-        ) -> tuple[jax.Array, jax.Array]:
-            del real
-            at_first, at_second = take_rows(per_density, ends)
-            pull = slope[0] + at_first * slopes[0] + at_second * slopes[1]
+            at_first: jax.Array, at_second: jax.Array, slope: jax.Array, *d_and_ends: jax.Array
+        ) -> list[jax.Array]:
+            *d, (first, second, _) = d_and_ends
+            embedding = take_rows(per_density, first) * at_first
+            pull = slope + (embedding + take_rows(per_density, second) * at_second)
             # An atom's own images move with it: they strain the cell, and do not push it.
-            push = jnp.where(ends[0] == ends[1], jnp.zeros((), dtype), pull)
-            return pull[None], push * d
+            push = jnp.where(first == second, zero, pull)
+            return [pull, *(push * x for x in d)]
 
-        pull, push = for_each_edge(pulls, (1, 3), terms, density_slopes, slope, d, terms["ends"])
+        pull, *push = for_each_edge(pulls, 4, terms, *slopes_and_vectors, terms["ends"])
 
-        def force(slots: jax.Array) -> jax.Array:
-            taken = take_rows(push, slots >> 1)
-            return jnp.where(slots & 1 == 1, -taken, taken)
+        def force(slot: jax.Array) -> list[jax.Array]:
+            taken = [take_rows(x, slot >> 1) for x in push]
+            return [jnp.where(slot & 1 == 1, -x, x) for x in taken]
 
-        def strain(slots: jax.Array) -> jax.Array:
-            edge = jnp.where(slots & 1 == 1, 0, slots >> 1)
-            along = take_rows(d, edge)
-            return virial(take_rows(pull[0], edge) * along, along)
+        def strain(slot: jax.Array) -> jax.Array:
+            edge = jnp.where(slot & 1 == 1, 0, slot >> 1)
+            along = jnp.stack([take_rows(x, edge) for x in slopes_and_vectors[3:]])
+            return virial(take_rows(pull, edge) * along, along)
 
-        strained = sum_over_edges(strain, 6, terms, dtype, own=True)
+        strained = jnp.stack(sum_over_edges(strain, 6, terms, dtype, own=True))
         return Evaluation(
             energy=fold(energies),
-            forces=sum_over_edges(force, 3, terms, dtype),
+            forces=jnp.stack(sum_over_edges(force, 3, terms, dtype)),
             stress=stress(fold(strained, axis=1), cell),
             energies=energies,
         )

@@ -29,8 +29,8 @@ _SLOTS = 8
 
 # How the arrays that `half_list` returns are laid out.
 HALF_LIST_FIELDS = {
-    "ends": Field((2, "edges"), "int"),
-    "shift": Field((3, "edges"), "int"),
+    "ends": Field((3, "edges"), "int"),
+    "images": Field((3, "images"), "int"),
     "slots": Field(("slots", "atoms"), "int"),
     "n_own": Field((), "int"),
 }
@@ -44,9 +44,9 @@ def half_list(matrix: NeighborMatrix) -> dict[str, np.ndarray]:
     the image comes second, and lies in the direction of positive shifts.
 
     Returns:
-        ends: (2, n_edges) int32, the first and the second atom of each edge; n_edges is one more
-            than there are pairs.
-        shift: (3, n_edges) int32, the lattice vectors to add to the second atom.
+        ends: (3, n_edges) int32: the first atom, the second, and in which image the second is;
+            n_edges is one more than there are pairs.
+        images: (3, n_images) int32, the lattice vectors to add in each image; 0 in the first.
         slots: (width, n_atoms) int32. Each atom's edges: first those where it is the first, then
             those where it is the second, both in the order of the list. 2 * edge if it is the
             first atom, 2 * edge + 1 if the second; 0 where there are no more.
@@ -67,97 +67,109 @@ def half_list(matrix: NeighborMatrix) -> dict[str, np.ndarray]:
     column = np.arange(len(i)) - (np.cumsum(matrix.counts) - matrix.counts)[i]
     slots = np.zeros((width, n_atoms), np.int32)
     slots[column, i] = (2 * edge[i, k] + ~own)[order]
-    none = np.zeros((1, 1), np.int32)
+    none = np.zeros((1, 3), np.int32)
+    images, image = np.unique(np.vstack([none, shift[own]]), axis=0, return_inverse=True)
+    ends = np.vstack([none, np.stack([i[own], j[own], image.reshape(-1)[1:]], axis=1)])
     return {
-        "ends": np.hstack([none.repeat(2, 0), np.stack([i[own], j[own]])]).astype(np.int32),
-        "shift": np.hstack([none.repeat(3, 0), shift[own].T]).astype(np.int32),
+        "ends": ends.T.astype(np.int32),
+        "images": images.T,
         "slots": slots,
         "n_own": np.asarray(n_own.max(initial=0), np.int32),
     }
 
 
 def for_each_edge(
-    function: Callable[..., tuple[jax.Array, ...]],
-    n_components: Sequence[int],
+    function: Callable[..., Sequence[jax.Array]],
+    n_out: int,
     terms: Terms,
     *arrays: jax.Array,
 ) -> tuple[jax.Array, ...]:
     """Compute something for every edge, part by part.
 
     Args:
-        function: (real, *parts) -> one array (n, part, L) for each number of `n_components`.
-            `real` (part, L) says which edges there are; others have to get 0. Elementwise.
-        n_components: How many numbers of each kind an edge gets.
+        function: Takes a part of each array, (..., part of E, L), and gives `n_out` numbers for
+            each edge, (part of E, L) each; 0 for edge 0. Elementwise.
+        n_out: How many.
         terms: Holds the list.
-        arrays: (..., E, L).
+        arrays: (..., E, L), the first one of floats.
 
     Returns:
-        (n, E, L) for each kind. Rows beyond the edges of all lanes are 0.
+        (E, L) each. What rows beyond the edges of all lanes hold is not defined.
     """
-    counts = terms.counts["edges"]
     *_, n_edges, n_lanes = terms["ends"].shape
     at_once = max(1, _BLOCK // n_lanes)
     part = n_edges if n_edges <= 2 * at_once else math.gcd(n_edges, at_once)
 
     def compute(k: jax.Array, out: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         first = k * jnp.int32(part)
-        row = first + jnp.arange(part, dtype=jnp.int32)[:, None]
-        real = (row > 0) & (row < counts)
         parts = [lax.dynamic_slice_in_dim(x, first, part, axis=x.ndim - 2) for x in arrays]
-        got = function(real, *parts)
         return tuple(
-            lax.dynamic_update_slice_in_dim(x, y, first, axis=1)
-            for x, y in zip(out, got, strict=True)
+            lax.dynamic_update_slice_in_dim(x, y, first, axis=0)
+            for x, y in zip(out, function(*parts), strict=True)
         )
 
-    dtype = arrays[0].dtype
-    n_parts = (jnp.max(counts) + jnp.int32(part - 1)) // jnp.int32(part)
-    start = tuple(jnp.zeros((n, n_edges, n_lanes), dtype) for n in n_components)
+    n_parts = (jnp.max(terms.counts["edges"]) + jnp.int32(part - 1)) // jnp.int32(part)
+    start = tuple(jnp.zeros((n_edges, n_lanes), arrays[0].dtype) for _ in range(n_out))
     return lax.fori_loop(jnp.int32(0), n_parts, compute, start)
 
 
-def edge_vectors(
-    positions: jax.Array, cell: jax.Array, ends: jax.Array, shift: jax.Array
-) -> jax.Array:
-    """(3, part, L): from the first to the second atom of edges, by their ends and shifts."""
-    d = take_rows(positions, ends[1]) - take_rows(positions, ends[0])
-    shift = shift.astype(positions.dtype)
-    return d + jnp.stack([fold(shift * cell[:, k, None]) for k in range(3)])
+def edge_vectors(positions: jax.Array, offsets: jax.Array, ends: jax.Array) -> list[jax.Array]:
+    """Point from the first to the second atom of edges.
+
+    Args:
+        positions: (3, A, L).
+        offsets: (3, images, L), what `image_offsets` gave.
+        ends: (3, part of E, L).
+
+    Returns:
+        x, y and z, (part of E, L) each. The compiler would store them side by side if they were
+        taken together.
+    """
+    first, second, image = ends
+    return [
+        take_rows(x, second) - take_rows(x, first) + take_rows(o, image)
+        for x, o in zip(positions, offsets, strict=True)
+    ]
+
+
+def image_offsets(cell: jax.Array, terms: Terms) -> jax.Array:
+    """(3, images, L) Angstrom: where each image of the cell is."""
+    images = terms["images"].astype(cell.dtype)
+    return jnp.stack([fold(images * cell[:, k, None]) for k in range(3)])
 
 
 def sum_over_edges(
-    term: Callable[[jax.Array], jax.Array],
+    term: Callable[[jax.Array], Sequence[jax.Array]],
     n_components: int,
     terms: Terms,
     dtype: jnp.dtype,
     *,
     own: bool = False,
-) -> jax.Array:
+) -> tuple[jax.Array, ...]:
     """Add up, for each atom, what its edges give, one after the other.
 
     Args:
-        term: (some slots, A, L) int32 -> what these slots give, (n, some slots, A, L).
-        n_components: n.
+        term: (A, L) int32, a slot of each atom -> what it gives, some numbers (A, L).
+        n_components: How many.
         terms: Holds the list.
         dtype: Of the sums.
         own: Only the edges of which the atom is the first. Others may be among those that `term`
             is asked for; it gives 0 for them.
 
     Returns:
-        (n, A, L).
+        The sums, (A, L) each.
     """
     slots = terms["slots"]
     assert slots.shape[0] % _SLOTS == 0, slots.shape
     chunks = slots.reshape(-1, _SLOTS, *slots.shape[1:])
 
-    def add(k: jax.Array, total: jax.Array) -> jax.Array:
-        values = term(chunks[k])
-        for slot in range(_SLOTS):
-            total = total + values[:, slot]
+    def add(k: jax.Array, total: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        # Taken one by one, so that nothing is stored between taking and adding.
+        for slot in chunks[k]:
+            total = tuple(t + x for t, x in zip(total, term(slot), strict=True))
         return total
 
     width = jnp.max(terms["n_own"] if own else terms.counts["slots"])
     n_chunks = (width + jnp.int32(_SLOTS - 1)) // jnp.int32(_SLOTS)
-    return lax.fori_loop(
-        jnp.int32(0), n_chunks, add, jnp.zeros((n_components, *slots.shape[1:]), dtype)
-    )
+    start = tuple(jnp.zeros(slots.shape[1:], dtype) for _ in range(n_components))
+    return lax.fori_loop(jnp.int32(0), n_chunks, add, start)
