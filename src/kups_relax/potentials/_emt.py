@@ -12,7 +12,7 @@ import numpy as np
 from kups_relax.data import Structure
 from kups_relax.data._symbols import SYMBOLS
 from kups_relax.errors import PotentialError
-from kups_relax.ops import fold, take_rows
+from kups_relax.ops import fold
 from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
 from kups_relax.potentials._cutoff import check_cutoff
 from kups_relax.potentials._half_list import (
@@ -22,6 +22,7 @@ from kups_relax.potentials._half_list import (
     half_list,
     image_offsets,
     sum_over_edges,
+    take,
 )
 from kups_relax.potentials._neighbor_sums import list_neighbors, stress, virial
 
@@ -149,9 +150,14 @@ class EMT(Potential):
 
     def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
         """See `Potential.evaluate`."""
-        dtype = positions.dtype
+        dtype, n_lanes = positions.dtype, positions.shape[-1]
         zero = jnp.zeros((), dtype)
         offsets = image_offsets(cell, terms)
+
+        def flat(x: jax.Array) -> jax.Array:
+            return x.reshape(*x.shape[:-2], -1)
+
+        ends = flat(terms["ends"])
 
         def pair_terms(
             rates: jax.Array, origins: jax.Array, reach: jax.Array, ends: jax.Array
@@ -169,13 +175,19 @@ class EMT(Potential):
             return [*values[:2], energy, *(s * inverse for s in (*slopes[:2], slope)), *d]
 
         at_first, at_second, energy, *slopes_and_vectors = for_each_edge(
-            pair_terms, 9, terms, terms["rates"], terms["origins"], terms["reach"], terms["ends"]
+            pair_terms,
+            9,
+            terms,
+            *map(flat, (terms["rates"], terms["origins"], terms["reach"])),
+            ends,
         )
+        n_edges = terms["ends"].shape[1]
         arriving = jnp.concatenate([at_first, at_second])
 
         def arrive(slot: jax.Array) -> tuple[jax.Array, jax.Array]:
             edge, side = slot >> 1, slot & 1
-            return take_rows(arriving, edge + side * energy.shape[0]), take_rows(energy, edge)
+            density = take(arriving, edge + side * jnp.int32(n_edges), n_lanes)
+            return density, take(energy, edge, n_lanes)
 
         density, pairs = sum_over_edges(arrive, 2, terms, dtype)
         embedded, per_density = _embed(density, terms["embedding"])
@@ -186,22 +198,22 @@ class EMT(Potential):
             at_first: jax.Array, at_second: jax.Array, slope: jax.Array, *d_and_ends: jax.Array
         ) -> list[jax.Array]:
             *d, (first, second, _) = d_and_ends
-            embedding = take_rows(per_density, first) * at_first
-            pull = slope + (embedding + take_rows(per_density, second) * at_second)
+            embedding = take(per_density, first, n_lanes) * at_first
+            pull = slope + (embedding + take(per_density, second, n_lanes) * at_second)
             # An atom's own images move with it: they strain the cell, and do not push it.
             push = jnp.where(first == second, zero, pull)
             return [pull, *(push * x for x in d)]
 
-        pull, *push = for_each_edge(pulls, 4, terms, *slopes_and_vectors, terms["ends"])
+        pull, *push = for_each_edge(pulls, 4, terms, *slopes_and_vectors, ends)
 
         def force(slot: jax.Array) -> list[jax.Array]:
-            taken = [take_rows(x, slot >> 1) for x in push]
+            taken = [take(x, slot >> 1, n_lanes) for x in push]
             return [jnp.where(slot & 1 == 1, -x, x) for x in taken]
 
         def strain(slot: jax.Array) -> jax.Array:
             edge = jnp.where(slot & 1 == 1, 0, slot >> 1)
-            along = jnp.stack([take_rows(x, edge) for x in slopes_and_vectors[3:]])
-            return virial(take_rows(pull, edge) * along, along)
+            along = jnp.stack([take(x, edge, n_lanes) for x in slopes_and_vectors[3:]])
+            return virial(take(pull, edge, n_lanes) * along, along)
 
         strained = jnp.stack(sum_over_edges(strain, 6, terms, dtype, own=True))
         return Evaluation(

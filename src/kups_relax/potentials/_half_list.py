@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from kups_relax.neighbors import NeighborMatrix
-from kups_relax.ops import fold, take_rows
+from kups_relax.ops import fold
 from kups_relax.potentials._base import Field, Terms
 
 # Numbers in an array that is computed at once: few enough for a core's cache, and enough to pay
@@ -83,53 +83,35 @@ def for_each_edge(
     n_out: int,
     terms: Terms,
     *arrays: jax.Array,
-) -> tuple[jax.Array, ...]:
+) -> list[jax.Array]:
     """Compute something for every edge, part by part.
 
     Args:
-        function: Takes a part of each array, (..., part of E, L), and gives `n_out` numbers for
-            each edge, (part of E, L) each; 0 for edge 0. Elementwise.
+        function: Takes a part of each array, (..., some edges * L), and gives `n_out` numbers for
+            each edge, (some edges * L,); 0 for edge 0. Elementwise.
         n_out: How many.
         terms: Holds the list.
-        arrays: (..., E, L), the first one of floats.
+        arrays: (..., E * L), the first one of floats.
 
     Returns:
-        (E, L) each. What rows beyond the edges of all lanes hold is not defined.
+        (E * L,) each. What rows beyond the edges of all lanes hold is not defined.
     """
     *_, n_edges, n_lanes = terms["ends"].shape
     at_once = max(1, _BLOCK // n_lanes)
     part = n_edges if n_edges <= 2 * at_once else math.gcd(n_edges, at_once)
+    size = part * n_lanes
 
     def compute(k: jax.Array, out: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        first = k * jnp.int32(part)
-        parts = [lax.dynamic_slice_in_dim(x, first, part, axis=x.ndim - 2) for x in arrays]
+        first = k * jnp.int32(size)
+        parts = [lax.dynamic_slice_in_dim(x, first, size, axis=x.ndim - 1) for x in arrays]
         return tuple(
             lax.dynamic_update_slice_in_dim(x, y, first, axis=0)
             for x, y in zip(out, function(*parts), strict=True)
         )
 
     n_parts = (jnp.max(terms.counts["edges"]) + jnp.int32(part - 1)) // jnp.int32(part)
-    start = tuple(jnp.zeros((n_edges, n_lanes), arrays[0].dtype) for _ in range(n_out))
-    return lax.fori_loop(jnp.int32(0), n_parts, compute, start)
-
-
-def edge_vectors(positions: jax.Array, offsets: jax.Array, ends: jax.Array) -> list[jax.Array]:
-    """Point from the first to the second atom of edges.
-
-    Args:
-        positions: (3, A, L).
-        offsets: (3, images, L), what `image_offsets` gave.
-        ends: (3, part of E, L).
-
-    Returns:
-        x, y and z, (part of E, L) each. The compiler would store them side by side if they were
-        taken together.
-    """
-    first, second, image = ends
-    return [
-        take_rows(x, second) - take_rows(x, first) + take_rows(o, image)
-        for x, o in zip(positions, offsets, strict=True)
-    ]
+    start = tuple(jnp.zeros(n_edges * n_lanes, arrays[0].dtype) for _ in range(n_out))
+    return list(lax.fori_loop(jnp.int32(0), n_parts, compute, start))
 
 
 def image_offsets(cell: jax.Array, terms: Terms) -> jax.Array:
@@ -138,19 +120,51 @@ def image_offsets(cell: jax.Array, terms: Terms) -> jax.Array:
     return jnp.stack([fold(images * cell[:, k, None]) for k in range(3)])
 
 
+def edge_vectors(positions: jax.Array, offsets: jax.Array, ends: jax.Array) -> list[jax.Array]:
+    """Point from the first to the second atom of edges.
+
+    Args:
+        positions: (3, A, L).
+        offsets: (3, images, L), what `image_offsets` gave.
+        ends: (3, some edges * L).
+
+    Returns:
+        x, y and z, (some edges * L,) each. The compiler would store them side by side if they
+        were taken together.
+    """
+    first, second, image = ends
+    n_lanes = positions.shape[-1]
+    return [
+        take(x, second, n_lanes) - take(x, first, n_lanes) + take(o, image, n_lanes)
+        for x, o in zip(positions, offsets, strict=True)
+    ]
+
+
+def take(x: jax.Array, row: jax.Array, n_lanes: int) -> jax.Array:
+    """Take rows of each lane: x of rows * L numbers, `row` (n * L,) to (n * L,).
+
+    Arrays of one axis, because the compiler makes a loop for each axis, and those over a few lanes
+    use no vector units.
+    """
+    lane = jnp.arange(row.shape[0], dtype=jnp.int32) % jnp.int32(n_lanes)
+    # Unsigned numbers need no look at whether they count from the end.
+    index = (row * jnp.int32(n_lanes) + lane).astype(jnp.uint32)
+    return x.reshape(-1).at[index].get(mode="promise_in_bounds")
+
+
 def sum_over_edges(
     term: Callable[[jax.Array], Sequence[jax.Array]],
-    n_components: int,
+    n_sums: int,
     terms: Terms,
     dtype: jnp.dtype,
     *,
     own: bool = False,
-) -> tuple[jax.Array, ...]:
+) -> list[jax.Array]:
     """Add up, for each atom, what its edges give, one after the other.
 
     Args:
-        term: (A, L) int32, a slot of each atom -> what it gives, some numbers (A, L).
-        n_components: How many.
+        term: (A * L,) int32, a slot of each atom -> what it gives, `n_sums` times (A * L,).
+        n_sums: How many.
         terms: Holds the list.
         dtype: Of the sums.
         own: Only the edges of which the atom is the first. Others may be among those that `term`
@@ -159,9 +173,9 @@ def sum_over_edges(
     Returns:
         The sums, (A, L) each.
     """
-    slots = terms["slots"]
-    assert slots.shape[0] % _SLOTS == 0, slots.shape
-    chunks = slots.reshape(-1, _SLOTS, *slots.shape[1:])
+    width, *shape = terms["slots"].shape
+    assert width % _SLOTS == 0, width
+    chunks = terms["slots"].reshape(-1, _SLOTS, math.prod(shape))
 
     def add(k: jax.Array, total: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         # Taken one by one, so that nothing is stored between taking and adding.
@@ -169,7 +183,7 @@ def sum_over_edges(
             total = tuple(t + x for t, x in zip(total, term(slot), strict=True))
         return total
 
-    width = jnp.max(terms["n_own"] if own else terms.counts["slots"])
-    n_chunks = (width + jnp.int32(_SLOTS - 1)) // jnp.int32(_SLOTS)
-    start = tuple(jnp.zeros(slots.shape[1:], dtype) for _ in range(n_components))
-    return lax.fori_loop(jnp.int32(0), n_chunks, add, start)
+    needed = jnp.max(terms["n_own"] if own else terms.counts["slots"])
+    n_chunks = (needed + jnp.int32(_SLOTS - 1)) // jnp.int32(_SLOTS)
+    start = tuple(jnp.zeros(math.prod(shape), dtype) for _ in range(n_sums))
+    return [x.reshape(shape) for x in lax.fori_loop(jnp.int32(0), n_chunks, add, start)]
