@@ -104,7 +104,7 @@ class EMT(Potential):
             # exp(rate * (origin - r)) of each edge: the density that the second atom makes at the
             # first, and the first at the second; the pair energy of each that comes with it; and
             # what the weight of the edge is made of.
-            "rates": Field((5, "edges")),
+            "rates": Field((5, "edges"), fill=1.0),
             "origins": Field((5, "edges")),
             "reach": Field(("edges",)),
             # Of each atom: factor of the density, E0 and its exponent, 6 V0 and its exponent.
@@ -127,16 +127,17 @@ class EMT(Potential):
         def pair_origin(here: np.ndarray, other: np.ndarray) -> np.ndarray:
             return _BETA * s0[other] + np.log(per_atom[here] * n0[other]) / rate[other]
 
+        real = np.arange(len(first)) > 0
         same = np.ones(len(first))
         rates = [eta[second], eta[first], rate[second], rate[first], -steepness * same]
         origins = [density[second], density[first], pair_origin(first, second)]
         origins += [pair_origin(second, first), middle * same]
         return {
             **listed,
-            "rates": np.stack(rates),
-            "origins": np.stack(origins),
             # Edge 0 is none, and reaches nowhere.
-            "reach": np.where(np.arange(len(first)) > 0, cutoff, 0.0),
+            "rates": np.where(real, rates, 1.0),
+            "origins": np.stack(origins),
+            "reach": np.where(real, cutoff, 0.0),
             "embedding": np.stack(
                 [
                     _DENSITY / (12 * gamma1 * n0),
@@ -150,75 +151,72 @@ class EMT(Potential):
 
     def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
         """See `Potential.evaluate`."""
-        dtype, n_lanes = positions.dtype, positions.shape[-1]
-        zero = jnp.zeros((), dtype)
+        n_edges, n_lanes = terms["ends"].shape[1:]
+        ends, rates, origins, reach = (
+            terms[name].reshape(*terms[name].shape[:-2], -1)
+            for name in ("ends", "rates", "origins", "reach")
+        )
         offsets = image_offsets(cell, terms)
 
-        def flat(x: jax.Array) -> jax.Array:
-            return x.reshape(*x.shape[:-2], -1)
+        def vectors(ends: jax.Array) -> list[jax.Array]:
+            return edge_vectors(positions, offsets, ends)
 
-        ends = flat(terms["ends"])
+        def distance(x: jax.Array, y: jax.Array, z: jax.Array, reach: jax.Array) -> list[jax.Array]:
+            r = jnp.sqrt(x * x + y * y + z * z)
+            # What is out of reach is so far away that all of it is 0.
+            return [jnp.where(r < reach, r, jnp.full((), jnp.inf, r.dtype))]
 
-        def pair_terms(
-            rates: jax.Array, origins: jax.Array, reach: jax.Array, ends: jax.Array
-        ) -> list[jax.Array]:
-            d = edge_vectors(positions, offsets, ends)
-            r = jnp.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
-            within = r < reach
-            r = jnp.where(within, r, jnp.ones((), dtype))
-            *values, outside = jnp.exp(rates * (origins - r))
-            weight = 1.0 / (1.0 + outside)
-            inverse, fall = 1.0 / r, rates[4] * (1.0 - weight)
-            values = [jnp.where(within, weight * x, zero) for x in values]
-            slopes = [x * (fall - rate) for x, rate in zip(values, rates[:4], strict=True)]
-            energy, slope = -(values[2] + values[3]), -(slopes[2] + slopes[3])
-            return [*values[:2], energy, *(s * inverse for s in (*slopes[:2], slope)), *d]
+        def decay(r: jax.Array, rates: jax.Array, origins: jax.Array) -> list[jax.Array]:
+            weight = 1.0 / (1.0 + jnp.exp(rates[4] * (origins[4] - r)))
+            return [weight, jnp.exp(rates[:4] * (origins[:4] - r))]
 
-        at_first, at_second, energy, *slopes_and_vectors = for_each_edge(
-            pair_terms,
-            9,
-            terms,
-            *map(flat, (terms["rates"], terms["origins"], terms["reach"])),
-            ends,
-        )
-        n_edges = terms["ends"].shape[1]
-        arriving = jnp.concatenate([at_first, at_second])
+        def pair_terms(weight: jax.Array, decays: jax.Array, rates: jax.Array) -> list[jax.Array]:
+            values = weight * decays
+            slopes = values * (rates[4] * (1.0 - weight) - rates[:4])
+            return [values[:2], -(values[2] + values[3]), slopes[:2], -(slopes[2] + slopes[3])]
 
-        def arrive(slot: jax.Array) -> tuple[jax.Array, jax.Array]:
+        d = for_each_edge(vectors, terms, ends)
+        [r] = for_each_edge(distance, terms, *d, reach)
+        decays = for_each_edge(decay, terms, r, rates, origins)
+        arriving, energy, *slopes = for_each_edge(pair_terms, terms, *decays, rates)
+
+        def arrive(slot: jax.Array) -> list[jax.Array]:
             edge, side = slot >> 1, slot & 1
             density = take(arriving, edge + side * jnp.int32(n_edges), n_lanes)
-            return density, take(energy, edge, n_lanes)
+            return [density, take(energy, edge, n_lanes)]
 
-        density, pairs = sum_over_edges(arrive, 2, terms, dtype)
+        density, pairs = sum_over_edges(arrive, terms)
         embedded, per_density = _embed(density, terms["embedding"])
         atoms = terms.mask("atoms", positions.shape[1])
-        energies = jnp.where(atoms, embedded + pairs * 0.5, zero)
+        energies = jnp.where(atoms, embedded + pairs * 0.5, jnp.zeros((), pairs.dtype))
 
         def pulls(
-            at_first: jax.Array, at_second: jax.Array, slope: jax.Array, *d_and_ends: jax.Array
+            arriving: jax.Array, slope: jax.Array, r: jax.Array, ends: jax.Array
         ) -> list[jax.Array]:
-            *d, (first, second, _) = d_and_ends
-            embedding = take(per_density, first, n_lanes) * at_first
-            pull = slope + (embedding + take(per_density, second, n_lanes) * at_second)
-            # An atom's own images move with it: they strain the cell, and do not push it.
-            push = jnp.where(first == second, zero, pull)
-            return [pull, *(push * x for x in d)]
+            first, second = (take(per_density, end, n_lanes) for end in ends[:2])
+            return [(slope + (first * arriving[0] + second * arriving[1])) / r]
 
-        pull, *push = for_each_edge(pulls, 4, terms, *slopes_and_vectors, ends)
+        def pushes(pull: jax.Array, ends: jax.Array, *d: jax.Array) -> list[jax.Array]:
+            # An atom's own images move with it: they strain the cell, and do not push it.
+            pull = jnp.where(ends[0] == ends[1], jnp.zeros((), pull.dtype), pull)
+            return [pull * x for x in d]
+
+        [pull] = for_each_edge(pulls, terms, *slopes, r, ends)
+        push = for_each_edge(pushes, terms, pull, ends, *d)
 
         def force(slot: jax.Array) -> list[jax.Array]:
             taken = [take(x, slot >> 1, n_lanes) for x in push]
             return [jnp.where(slot & 1 == 1, -x, x) for x in taken]
 
-        def strain(slot: jax.Array) -> jax.Array:
+        def strain(slot: jax.Array) -> list[jax.Array]:
             edge = jnp.where(slot & 1 == 1, 0, slot >> 1)
-            along = jnp.stack([take(x, edge, n_lanes) for x in slopes_and_vectors[3:]])
-            return virial(take(pull, edge, n_lanes) * along, along)
+            along = jnp.stack([take(x, edge, n_lanes) for x in d])
+            return list(virial(take(pull, edge, n_lanes) * along, along))
 
-        strained = jnp.stack(sum_over_edges(strain, 6, terms, dtype, own=True))
+        strained = jnp.stack(sum_over_edges(strain, terms, own=True))
         return Evaluation(
             energy=fold(energies),
-            forces=jnp.stack(sum_over_edges(force, 3, terms, dtype)),
+            forces=jnp.stack(sum_over_edges(force, terms)),
             stress=stress(fold(strained, axis=1), cell),
             energies=energies,
         )

@@ -79,39 +79,43 @@ def half_list(matrix: NeighborMatrix) -> dict[str, np.ndarray]:
 
 
 def for_each_edge(
-    function: Callable[..., Sequence[jax.Array]],
-    n_out: int,
-    terms: Terms,
-    *arrays: jax.Array,
+    function: Callable[..., Sequence[jax.Array]], terms: Terms, *arrays: jax.Array
 ) -> list[jax.Array]:
     """Compute something for every edge, part by part.
 
+    What is returned is stored; what is only used on the way is computed again wherever it is used,
+    or stored by a loop that the compiler spreads over threads, which takes longer than it. So
+    return what has more than one use, and go on in another call.
+
     Args:
-        function: Takes a part of each array, (..., some edges * L), and gives `n_out` numbers for
-            each edge, (some edges * L,); 0 for edge 0. Elementwise.
-        n_out: How many.
+        function: Takes a part of each array, (..., some edges * L), and gives some arrays of that
+            form; 0 for edge 0. Elementwise.
         terms: Holds the list.
-        arrays: (..., E * L), the first one of floats.
+        arrays: (..., E * L).
 
     Returns:
-        (E * L,) each. What rows beyond the edges of all lanes hold is not defined.
+        (..., E * L) each. What rows beyond the edges of all lanes hold is not defined.
     """
     *_, n_edges, n_lanes = terms["ends"].shape
     at_once = max(1, _BLOCK // n_lanes)
     part = n_edges if n_edges <= 2 * at_once else math.gcd(n_edges, at_once)
     size = part * n_lanes
 
-    def compute(k: jax.Array, out: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        first = k * jnp.int32(size)
-        parts = [lax.dynamic_slice_in_dim(x, first, size, axis=x.ndim - 1) for x in arrays]
-        return tuple(
-            lax.dynamic_update_slice_in_dim(x, y, first, axis=0)
-            for x, y in zip(out, function(*parts), strict=True)
-        )
+    def parts(k: jax.Array) -> list[jax.Array]:
+        return [
+            lax.dynamic_slice_in_dim(x, k * jnp.int32(size), size, axis=x.ndim - 1) for x in arrays
+        ]
+
+    def compute(k: jax.Array, out: list[jax.Array]) -> list[jax.Array]:
+        return [
+            lax.dynamic_update_slice_in_dim(x, y, k * jnp.int32(size), axis=x.ndim - 1)
+            for x, y in zip(out, function(*parts(k)), strict=True)
+        ]
 
     n_parts = (jnp.max(terms.counts["edges"]) + jnp.int32(part - 1)) // jnp.int32(part)
-    start = tuple(jnp.zeros(n_edges * n_lanes, arrays[0].dtype) for _ in range(n_out))
-    return list(lax.fori_loop(jnp.int32(0), n_parts, compute, start))
+    shapes = jax.eval_shape(lambda k: list(function(*parts(k))), n_parts)
+    start = [jnp.zeros((*s.shape[:-1], n_edges * n_lanes), s.dtype) for s in shapes]
+    return lax.fori_loop(jnp.int32(0), n_parts, compute, start)
 
 
 def image_offsets(cell: jax.Array, terms: Terms) -> jax.Array:
@@ -153,20 +157,13 @@ def take(x: jax.Array, row: jax.Array, n_lanes: int) -> jax.Array:
 
 
 def sum_over_edges(
-    term: Callable[[jax.Array], Sequence[jax.Array]],
-    n_sums: int,
-    terms: Terms,
-    dtype: jnp.dtype,
-    *,
-    own: bool = False,
+    term: Callable[[jax.Array], Sequence[jax.Array]], terms: Terms, *, own: bool = False
 ) -> list[jax.Array]:
     """Add up, for each atom, what its edges give, one after the other.
 
     Args:
-        term: (A * L,) int32, a slot of each atom -> what it gives, `n_sums` times (A * L,).
-        n_sums: How many.
+        term: (A * L,) int32, a slot of each atom -> what it gives, some arrays (A * L,).
         terms: Holds the list.
-        dtype: Of the sums.
         own: Only the edges of which the atom is the first. Others may be among those that `term`
             is asked for; it gives 0 for them.
 
@@ -177,13 +174,14 @@ def sum_over_edges(
     assert width % _SLOTS == 0, width
     chunks = terms["slots"].reshape(-1, _SLOTS, math.prod(shape))
 
-    def add(k: jax.Array, total: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def add(k: jax.Array, total: list[jax.Array]) -> list[jax.Array]:
         # Taken one by one, so that nothing is stored between taking and adding.
         for slot in chunks[k]:
-            total = tuple(t + x for t, x in zip(total, term(slot), strict=True))
+            total = [t + x for t, x in zip(total, term(slot), strict=True)]
         return total
 
     needed = jnp.max(terms["n_own"] if own else terms.counts["slots"])
     n_chunks = (needed + jnp.int32(_SLOTS - 1)) // jnp.int32(_SLOTS)
-    start = tuple(jnp.zeros(math.prod(shape), dtype) for _ in range(n_sums))
+    shapes = jax.eval_shape(lambda slot: list(term(slot)), chunks[0, 0])
+    start = [jnp.zeros(s.shape, s.dtype) for s in shapes]
     return [x.reshape(shape) for x in lax.fori_loop(jnp.int32(0), n_chunks, add, start)]
