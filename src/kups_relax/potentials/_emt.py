@@ -18,9 +18,10 @@ from kups_relax.potentials._cutoff import check_cutoff
 from kups_relax.potentials._half_list import (
     HALF_LIST_FIELDS,
     edge_vectors,
-    for_each_edge,
+    for_each_row,
     half_list,
     image_offsets,
+    in_one_axis,
     sum_over_edges,
     take,
 )
@@ -48,6 +49,9 @@ _BETA = 1.809
 
 # Angstrom, CODATA 2014, as in ASE.
 _BOHR = 0.5291772105638411
+
+# Which of an edge's five exponentials are what; the last one makes the weight.
+_DENSITIES, _PAIRS = slice(0, 2), slice(2, 4)
 
 # Any density: only ratios of densities matter. About that of a metal, 1/Angstrom^3.
 _DENSITY = 0.007 / _BOHR**3
@@ -151,10 +155,10 @@ class EMT(Potential):
 
     def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
         """See `Potential.evaluate`."""
+        edges, atoms = terms.counts["edges"], terms.counts["atoms"]
         n_edges, n_lanes = terms["ends"].shape[1:]
-        ends, rates, origins, reach = (
-            terms[name].reshape(*terms[name].shape[:-2], -1)
-            for name in ("ends", "rates", "origins", "reach")
+        ends, rates, origins, reach, embedding = map(
+            in_one_axis, (terms[n] for n in ("ends", "rates", "origins", "reach", "embedding"))
         )
         offsets = image_offsets(cell, terms)
 
@@ -168,17 +172,21 @@ class EMT(Potential):
 
         def decay(r: jax.Array, rates: jax.Array, origins: jax.Array) -> list[jax.Array]:
             weight = 1.0 / (1.0 + jnp.exp(rates[4] * (origins[4] - r)))
-            return [weight, jnp.exp(rates[:4] * (origins[:4] - r))]
+            return [weight, *(jnp.exp(rates[s] * (origins[s] - r)) for s in (_DENSITIES, _PAIRS))]
 
-        def pair_terms(weight: jax.Array, decays: jax.Array, rates: jax.Array) -> list[jax.Array]:
-            values = weight * decays
-            slopes = values * (rates[4] * (1.0 - weight) - rates[:4])
-            return [values[:2], -(values[2] + values[3]), slopes[:2], -(slopes[2] + slopes[3])]
+        def pair_terms(
+            weight: jax.Array, densities: jax.Array, pairs: jax.Array, rates: jax.Array
+        ) -> list[jax.Array]:
+            fall = rates[4] * (1.0 - weight)
+            densities, pairs = weight * densities, weight * pairs
+            slopes = pairs * (fall - rates[_PAIRS])
+            density_slopes = densities * (fall - rates[_DENSITIES])
+            return [densities, -(pairs[0] + pairs[1]), density_slopes, -(slopes[0] + slopes[1])]
 
-        d = for_each_edge(vectors, terms, ends)
-        [r] = for_each_edge(distance, terms, *d, reach)
-        decays = for_each_edge(decay, terms, r, rates, origins)
-        arriving, energy, *slopes = for_each_edge(pair_terms, terms, *decays, rates)
+        d = for_each_row(vectors, edges, ends)
+        [r] = for_each_row(distance, edges, *d, reach)
+        decays = for_each_row(decay, edges, r, rates, origins)
+        arriving, energy, *slopes = for_each_row(pair_terms, edges, *decays, rates)
 
         def arrive(slot: jax.Array) -> list[jax.Array]:
             edge, side = slot >> 1, slot & 1
@@ -186,9 +194,7 @@ class EMT(Potential):
             return [density, take(energy, edge, n_lanes)]
 
         density, pairs = sum_over_edges(arrive, terms)
-        embedded, per_density = _embed(density, terms["embedding"])
-        atoms = terms.mask("atoms", positions.shape[1])
-        energies = jnp.where(atoms, embedded + pairs * 0.5, jnp.zeros((), pairs.dtype))
+        energies, per_density = for_each_row(_embed, atoms, density, pairs, embedding)
 
         def pulls(
             arriving: jax.Array, slope: jax.Array, r: jax.Array, ends: jax.Array
@@ -201,8 +207,8 @@ class EMT(Potential):
             pull = jnp.where(ends[0] == ends[1], jnp.zeros((), pull.dtype), pull)
             return [pull * x for x in d]
 
-        [pull] = for_each_edge(pulls, terms, *slopes, r, ends)
-        push = for_each_edge(pushes, terms, pull, ends, *d)
+        [pull] = for_each_row(pulls, edges, *slopes, r, ends)
+        push = for_each_row(pushes, edges, pull, ends, *d)
 
         def force(slot: jax.Array) -> list[jax.Array]:
             taken = [take(x, slot >> 1, n_lanes) for x in push]
@@ -214,16 +220,21 @@ class EMT(Potential):
             return list(virial(take(pull, edge, n_lanes) * along, along))
 
         strained = jnp.stack(sum_over_edges(strain, terms, own=True))
+        forces = jnp.stack(sum_over_edges(force, terms))
+        # There is no energy where there is no atom, and no force: nothing arrives there.
+        energies = jnp.where(
+            terms.mask("atoms", positions.shape[1]), energies.reshape(-1, n_lanes), 0.0
+        )
         return Evaluation(
             energy=fold(energies),
-            forces=jnp.stack(sum_over_edges(force, terms)),
-            stress=stress(fold(strained, axis=1), cell),
+            forces=forces.reshape(positions.shape),
+            stress=stress(fold(strained.reshape(6, -1, n_lanes), axis=1), cell),
             energies=energies,
         )
 
 
-def _embed(density: jax.Array, embedding: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(A, L) the energy of atoms in the density of others, 0 in their metal, and its derivative."""
+def _embed(density: jax.Array, pairs: jax.Array, embedding: jax.Array) -> list[jax.Array]:
+    """The energy of atoms, 0 in their metal, and what it gains with the density of others."""
     factor, e0, e0_exponent, v0, v0_exponent = embedding
     some = density > 0
     density = jnp.where(some, density, 1.0)
@@ -233,7 +244,8 @@ def _embed(density: jax.Array, embedding: jax.Array) -> tuple[jax.Array, jax.Arr
     correction = v0 * jnp.exp(v0_exponent * log)
     energy = (cohesion * (1.0 + x) - e0) + correction
     slope = (e0_exponent * cohesion * x + v0_exponent * correction) / density
-    return jnp.where(some, energy, -e0), jnp.where(some, slope, jnp.zeros((), slope.dtype))
+    zero = jnp.zeros((), density.dtype)
+    return [jnp.where(some, energy, -e0) + pairs * 0.5, jnp.where(some, slope, zero)]
 
 
 def _parameters(structure: Structure) -> np.ndarray:

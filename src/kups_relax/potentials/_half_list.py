@@ -20,9 +20,9 @@ from kups_relax.neighbors import NeighborMatrix
 from kups_relax.ops import fold
 from kups_relax.potentials._base import Field, Terms
 
-# Numbers in an array that is computed at once: few enough for a core's cache, and enough to pay
-# for starting the loops.
-_BLOCK = 4096
+# Numbers of an array that are computed at once: few enough to skip most of what is not there, and
+# enough to pay for starting the loops.
+_BLOCK = 2048
 
 # Slots at a time. Atom capacities are multiples of it, and so are numbers of slots.
 _SLOTS = 8
@@ -78,27 +78,29 @@ def half_list(matrix: NeighborMatrix) -> dict[str, np.ndarray]:
     }
 
 
-def for_each_edge(
-    function: Callable[..., Sequence[jax.Array]], terms: Terms, *arrays: jax.Array
+def for_each_row(
+    function: Callable[..., Sequence[jax.Array]], counts: jax.Array, *arrays: jax.Array
 ) -> list[jax.Array]:
-    """Compute something for every edge, part by part.
+    """Compute something for every edge, or every atom, part by part.
 
-    What is returned is stored; what is only used on the way is computed again wherever it is used,
-    or stored by a loop that the compiler spreads over threads, which takes longer than it. So
-    return what has more than one use, and go on in another call.
+    What is returned is stored. What is only used on the way, but more than once, the compiler
+    computes anew for each use, or in a loop that it spreads over threads, which takes longer to do
+    than such loops take. So return it, and go on in another call.
 
     Args:
-        function: Takes a part of each array, (..., some edges * L), and gives some arrays of that
-            form; 0 for edge 0. Elementwise.
-        terms: Holds the list.
-        arrays: (..., E * L).
+        function: Takes a part of each array, (..., some rows * L), and gives some arrays of that
+            form. Elementwise.
+        counts: (L,) int32, how many rows there are.
+        arrays: (..., rows * L).
 
     Returns:
-        (..., E * L) each. What rows beyond the edges of all lanes hold is not defined.
+        (..., rows * L) each. What is beyond the rows of all lanes is not defined.
     """
-    *_, n_edges, n_lanes = terms["ends"].shape
-    at_once = max(1, _BLOCK // n_lanes)
-    part = n_edges if n_edges <= 2 * at_once else math.gcd(n_edges, at_once)
+    n_lanes = counts.shape[0]
+    n_rows = arrays[0].shape[-1] // n_lanes
+    # Two parts at least, else the compiler sees that it need not store. Powers of two, so that
+    # vector instructions leave no rest to others, which may round an exponential in another way.
+    part = min(n_rows & -n_rows, n_rows // 2, max(1, _BLOCK // n_lanes))
     size = part * n_lanes
 
     def parts(k: jax.Array) -> list[jax.Array]:
@@ -112,10 +114,18 @@ def for_each_edge(
             for x, y in zip(out, function(*parts(k)), strict=True)
         ]
 
-    n_parts = (jnp.max(terms.counts["edges"]) + jnp.int32(part - 1)) // jnp.int32(part)
+    n_parts = (jnp.max(counts) + jnp.int32(part - 1)) // jnp.int32(part)
     shapes = jax.eval_shape(lambda k: list(function(*parts(k))), n_parts)
-    start = [jnp.zeros((*s.shape[:-1], n_edges * n_lanes), s.dtype) for s in shapes]
+    start = [jnp.zeros((*s.shape[:-1], n_rows * n_lanes), s.dtype) for s in shapes]
     return lax.fori_loop(jnp.int32(0), n_parts, compute, start)
+
+
+def in_one_axis(x: jax.Array) -> jax.Array:
+    """(..., rows, L) to (..., rows * L).
+
+    The compiler makes a loop for each axis, and those over a few lanes use no vector units.
+    """
+    return x.reshape(*x.shape[:-2], -1)
 
 
 def image_offsets(cell: jax.Array, terms: Terms) -> jax.Array:
@@ -145,11 +155,7 @@ def edge_vectors(positions: jax.Array, offsets: jax.Array, ends: jax.Array) -> l
 
 
 def take(x: jax.Array, row: jax.Array, n_lanes: int) -> jax.Array:
-    """Take rows of each lane: x of rows * L numbers, `row` (n * L,) to (n * L,).
-
-    Arrays of one axis, because the compiler makes a loop for each axis, and those over a few lanes
-    use no vector units.
-    """
+    """Take rows of each lane: x of rows * L numbers, `row` (n * L,) to (n * L,)."""
     lane = jnp.arange(row.shape[0], dtype=jnp.int32) % jnp.int32(n_lanes)
     # Unsigned numbers need no look at whether they count from the end.
     index = (row * jnp.int32(n_lanes) + lane).astype(jnp.uint32)
@@ -168,7 +174,7 @@ def sum_over_edges(
             is asked for; it gives 0 for them.
 
     Returns:
-        The sums, (A, L) each.
+        The sums, (A * L,) each.
     """
     width, *shape = terms["slots"].shape
     assert width % _SLOTS == 0, width
@@ -184,4 +190,4 @@ def sum_over_edges(
     n_chunks = (needed + jnp.int32(_SLOTS - 1)) // jnp.int32(_SLOTS)
     shapes = jax.eval_shape(lambda slot: list(term(slot)), chunks[0, 0])
     start = [jnp.zeros(s.shape, s.dtype) for s in shapes]
-    return [x.reshape(shape) for x in lax.fori_loop(jnp.int32(0), n_chunks, add, start)]
+    return lax.fori_loop(jnp.int32(0), n_chunks, add, start)
