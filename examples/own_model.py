@@ -118,21 +118,26 @@ def train(params: dict, batches: list[tuple], n_epochs: int, random: np.random.G
     return params
 
 
-def main(n_structures: int = 320, n_epochs: int = 60) -> None:
-    """Train, say how good the model is, and relax with it."""
+def make(n_structures: int = 320, n_epochs: int = 60) -> kr.potentials.GraphModel:
+    """Train; `kups-relax relax crystals.xyz --potential own_model.py:make` calls this, too."""
     random = np.random.default_rng(0)
     batches = labelled([structure(random) for _ in range(n_structures)], 16)
     params = train(new_params(random), batches, n_epochs, random)
+    return kr.potentials.GraphModel(model, params, CUTOFF, elements=ELEMENTS)
 
+
+def main(n_structures: int = 320, n_epochs: int = 60) -> None:
+    """Train, say how good the model is, and relax with it."""
+    potential = make(n_structures, n_epochs)
+    random = np.random.default_rng(1)
     held_out = labelled([structure(random) for _ in range(64)], 64)[0]
-    of_energies, of_forces = jax.jit(errors)(params, held_out)
+    of_energies, of_forces = jax.jit(errors)(potential.params, held_out)
     atom = np.asarray(held_out[0].node_mask)
     print(f"errors against EMT of {len(of_energies)} structures that it has not seen, rms:")
     print(f"  energy {1000 * np.sqrt(np.mean(of_energies**2)):6.1f} meV/atom")
     print(f"  forces {1000 * np.sqrt(np.mean(of_forces[atom] ** 2)):6.1f} meV/Angstrom", end="")
     print(f", where forces are {1000 * np.sqrt(np.mean(held_out[2][atom] ** 2)):.0f}")
 
-    potential = kr.potentials.GraphModel(model, params, CUTOFF, elements=ELEMENTS)
     result = kr.relax([structure(random) for _ in range(32)], potential, fmax=0.01)
     print(result)
 

@@ -38,12 +38,13 @@ class GraphModel(Potential):
     everywhere else.
 
     Structures of a tile are evaluated one by one, by one program, and empty lanes are skipped:
-    what a structure gets cannot depend on the others, whatever the function does. With 300 random
+    what a structure gets cannot depend on the others, whatever the function does. In 300 random
     companies each, in float32 and float64, no bit differed for the model in the examples, for
-    nequix, and for mlip's MACE, NequIP, ViSNet and eSEN. Together, as one graph, all of these
-    were as exact except NequIP, a quarter of whose results differed. On a CPU, one by one is the
-    faster way too: 1.1 s and not 3.5 s for 160 structures of 4 to 13 atoms in float64, 0.9 s and
-    not 1.9 s in float32.
+    nequix, and for small MACE, NequIP and ViSNet of mlip; together, as one graph, none did either
+    (`python -m benchmarks adapters`). That is no promise: of a NequIP with twice the channels and
+    vectors of second order, together, a quarter of the results depended on the company. On a CPU,
+    one by one is the faster way too: 1.1 s and not 3.5 s for 160 structures of 4 to 13 atoms in
+    float64, 0.9 s and not 1.9 s in float32.
 
     Attributes:
         function: (parameters, graph) -> energies, eV; jittable.

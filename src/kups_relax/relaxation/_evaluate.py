@@ -22,7 +22,7 @@ from kups_relax.potentials import (
 )
 from kups_relax.potentials._host import given
 from kups_relax.relaxation._classes import SizeClass, axis_lengths, size_class
-from kups_relax.relaxation._step import evaluate_tile
+from kups_relax.relaxation._step import COMPILER_OPTIONS, evaluate_tile
 from kups_relax.relaxation._tiles import Tile
 
 
@@ -151,9 +151,20 @@ def _rows(x: np.ndarray) -> np.ndarray:
     return np.array(x, np.float64, order="C")
 
 
-@functools.partial(jax.jit, static_argnames=("potential", "stress"))
 def evaluate_lanes(
     potential: EnergyModel, needed: Any, positions: Any, cell: Any, terms: Terms, stress: bool
 ) -> Evaluation:
     """Evaluate a tile once: the part of the relaxation's program that does."""
-    return evaluate_tile(potential, needed, positions, cell, terms, stress, energies=True)
+    run = _compiled(jax.default_backend())
+    return run(potential, stress, needed, positions, cell, terms)
+
+
+@functools.cache
+def _compiled(platform: str) -> Any:
+    """Compile as the relaxation is: a model that is not rounded has other bits otherwise."""
+
+    def run(potential: EnergyModel, stress: bool, *tile: Any) -> Evaluation:
+        return evaluate_tile(potential, *tile, stress=stress, energies=True)
+
+    options = COMPILER_OPTIONS.get(platform)
+    return jax.jit(run, static_argnums=(0, 1), compiler_options=options)

@@ -20,7 +20,7 @@ from kups_relax.potentials import EnergyModel, Evaluation, Potential, Terms
 from kups_relax.relaxation._status import Status
 
 # A level below XLA's default: on CPU it compiles in three quarters of the time and runs as fast.
-_COMPILER_OPTIONS = {"cpu": {"xla_backend_optimization_level": 2}}
+COMPILER_OPTIONS = {"cpu": {"xla_backend_optimization_level": 2}}
 
 # Programs traced so far, for tests that count them.
 traces: list[tuple[Any, ...]] = []
@@ -176,7 +176,7 @@ def settle(
 
 @functools.cache
 def _compiled(function: Any, platform: str) -> Any:
-    options = _COMPILER_OPTIONS.get(platform)
+    options = COMPILER_OPTIONS.get(platform)
     return jax.jit(function, static_argnums=0, donate_argnums=1, compiler_options=options)
 
 
