@@ -25,7 +25,7 @@ from kups_relax.potentials._half_list import (
     sum_over_edges,
     take,
 )
-from kups_relax.potentials._neighbor_sums import list_neighbors, stress, virial
+from kups_relax.potentials._neighbor_sums import find_pairs, stress, virial
 
 # E0 (eV), s0 (bohr), V0 (eV), eta2, kappa, lambda (1/bohr), n0 (1/bohr^3). Metals: table 1 of the
 # reference; the others are those that ASE plays with.
@@ -121,7 +121,7 @@ class EMT(Potential):
         largest = s0.max() if self.asap_cutoff else max(p[1] for p in _ELEMENTS.values()) * _BOHR
         middle, steepness, cutoff = _weight(largest, self.asap_cutoff)
         gamma1, gamma2 = _gammas(s0, eta, kappa, middle, steepness)
-        listed = half_list(list_neighbors(structure, cutoff, self.skin))
+        listed = half_list(*find_pairs(structure, cutoff, self.skin), structure.n_atoms)
         first, second, _ = listed["ends"]
         # Factors of the exponentials are put into their origins.
         density = _BETA * s0 + np.log(n0 / _DENSITY) / eta

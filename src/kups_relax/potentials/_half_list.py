@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from kups_relax.neighbors import NeighborMatrix
 from kups_relax.ops import fold
 from kups_relax.potentials._base import Field, Terms
 
@@ -36,46 +35,70 @@ HALF_LIST_FIELDS = {
 }
 
 
-def half_list(matrix: NeighborMatrix) -> dict[str, np.ndarray]:
+def half_list(
+    i: np.ndarray, j: np.ndarray, shifts: np.ndarray, n_atoms: int
+) -> dict[str, np.ndarray]:
     """List every pair once, on the host.
 
     Of two atoms, the first is the one with the lower index if the indices are both even or both
     odd, else the other one: so each is the first of about half its pairs. Of an atom and its image,
     the image comes second, and lies in the direction of positive shifts.
 
+    Args:
+        i: (n_pairs,) int.
+        j: (n_pairs,) int.
+        shifts: (n_pairs, 3) int. All pairs, from both sides, as `neighbor_list` gives them.
+        n_atoms: Number of atoms.
+
     Returns:
         ends: (3, n_edges) int32: the first atom, the second, and in which image the second is;
             n_edges is one more than there are pairs.
         images: (3, n_images) int32, the lattice vectors to add in each image; 0 in the first.
-        slots: (width, n_atoms) int32. Each atom's edges: first those where it is the first, then
-            those where it is the second, both in the order of the list. 2 * edge if it is the
-            first atom, 2 * edge + 1 if the second; 0 where there are no more.
+        slots: (width, n_atoms) int32. Each atom's edges: first those where it is the first, by the
+            second atom, then those where it is the second, by the first atom; then by shift.
+            2 * edge if it is the first atom, 2 * edge + 1 if the second; 0 where there are no more.
         n_own: () int32, the largest number of edges of which an atom is the first.
     """
-    n_atoms, width = matrix.neighbor.shape
-    i, k = np.nonzero(matrix.neighbor >= 0)
-    j, shift = matrix.neighbor[i, k], matrix.shift[i, k]
-    x, y, z = shift.T
-    upwards = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
-    own = np.where(i == j, upwards, (i < j) == ((i + j) % 2 == 0))
-    edge = np.zeros((n_atoms, width), np.int32)
-    edge[i[own], k[own]] = np.arange(1, own.sum() + 1)
-    # The others are numbered as they are in the row of their first atom.
-    edge[i[~own], k[~own]] = edge[j[~own], matrix.reverse[i, k][~own]]
-    n_own = np.bincount(i[own], minlength=n_atoms)
-    order = np.lexsort((k, ~own, i))
-    column = np.arange(len(i)) - (np.cumsum(matrix.counts) - matrix.counts)[i]
+    own = np.where(i == j, _upwards(shifts), (i < j) == ((i + j) % 2 == 0))
+    first, second, shift = i[own], j[own], shifts[own]
+    edge = np.arange(1, len(first) + 1, dtype=np.int32)
+    n_first, n_second = (np.bincount(end, minlength=n_atoms) for end in (first, second))
+    width = int((n_first + n_second).max(initial=0))
     slots = np.zeros((width, n_atoms), np.int32)
-    slots[column, i] = (2 * edge[i, k] + ~own)[order]
-    none = np.zeros((1, 3), np.int32)
-    images, image = np.unique(np.vstack([none, shift[own]]), axis=0, return_inverse=True)
-    ends = np.vstack([none, np.stack([i[own], j[own], image.reshape(-1)[1:]], axis=1)])
+    slots[_place(first, n_first), first] = 2 * edge
+    order = np.argsort(second, kind="stable")
+    arriving = second[order]
+    slots[n_first[arriving] + _place(arriving, n_second), arriving] = 2 * edge[order] + 1
+    images, image = _distinct(shift)
+    ends = np.zeros((3, len(first) + 1), np.int32)
+    ends[:, 1:] = first, second, image
     return {
-        "ends": ends.T.astype(np.int32),
-        "images": images.T,
+        "ends": ends,
+        "images": images.T.astype(np.int32),
         "slots": slots,
-        "n_own": np.asarray(n_own.max(initial=0), np.int32),
+        "n_own": np.asarray(n_first.max(initial=0), np.int32),
     }
+
+
+def _upwards(shifts: np.ndarray) -> np.ndarray:
+    """(n,) bool: the first of the three numbers that is not 0 is positive."""
+    x, y, z = shifts.T
+    return (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
+
+
+def _place(group: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(n,) which member of its group each is; groups stand together, in order."""
+    return np.arange(len(group)) - (np.cumsum(counts) - counts)[group]
+
+
+def _distinct(shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n_images, 3) each shift once, 0 first; and (n,) which one each is."""
+    # Most are 0, and sorting rows is slow.
+    across = shifts.any(axis=1)
+    others, which = np.unique(shifts[across], axis=0, return_inverse=True)
+    image = np.zeros(len(shifts), np.int32)
+    image[across] = which.reshape(-1) + 1
+    return np.vstack([np.zeros((1, 3), shifts.dtype), others]), image
 
 
 def for_each_row(
