@@ -162,9 +162,7 @@ def _candidates(
 
 
 def _order(i: np.ndarray, j: np.ndarray, shifts: np.ndarray, n_atoms: int) -> np.ndarray:
-    """Sort by i, then j, then shift: by one number a pair where 64 bits hold it, in a third of the
-    time.
-    """
+    """Sort by i, then j, then shift; by one number for each pair where it fits, which is faster."""
     lowest = shifts.min(axis=0, initial=0)
     spans = shifts.max(axis=0, initial=0) - lowest + 1
     if n_atoms**2 * math.prod(spans.tolist()) >= 2**63:

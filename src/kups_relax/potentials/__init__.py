@@ -20,4 +20,5 @@ from kups_relax.potentials._morse import Morse as Morse
 from kups_relax.potentials._named import NAMED as NAMED
 from kups_relax.potentials._named import get as get
 from kups_relax.potentials._nequix import Nequix as Nequix
+from kups_relax.potentials._sum import Sum as Sum
 from kups_relax.potentials._torch_sim import TorchSim as TorchSim

@@ -91,7 +91,7 @@ class EMT(Potential):
     name: ClassVar[str] = "emt"
 
     asap_cutoff: bool = False
-    skin: float = 0.5
+    skin: float = 0.8
 
     def __post_init__(self) -> None:
         check_cutoff(None, None, self.skin)
