@@ -24,6 +24,7 @@ from kups_relax.potentials._stillinger_weber import StillingerWeber as Stillinge
 from kups_relax.potentials._stillinger_weber import (
     StillingerWeberParameters as StillingerWeberParameters,
 )
+from kups_relax.potentials._sum import Sum as Sum
 from kups_relax.potentials._tersoff import Tersoff as Tersoff
 from kups_relax.potentials._tersoff import TersoffParameters as TersoffParameters
 from kups_relax.potentials._torch_sim import TorchSim as TorchSim

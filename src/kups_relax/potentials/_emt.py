@@ -12,17 +12,20 @@ import numpy as np
 from kups_relax.data import Structure
 from kups_relax.data._symbols import SYMBOLS
 from kups_relax.errors import PotentialError
-from kups_relax.ops import fold, take_rows
+from kups_relax.ops import fold
 from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
 from kups_relax.potentials._cutoff import check_cutoff
 from kups_relax.potentials._half_list import (
     HALF_LIST_FIELDS,
     edge_vectors,
-    for_each_edge,
+    for_each_row,
     half_list,
+    image_offsets,
+    in_one_axis,
     sum_over_edges,
+    take,
 )
-from kups_relax.potentials._neighbor_sums import list_neighbors, stress, virial
+from kups_relax.potentials._neighbor_sums import find_pairs, stress, virial
 
 # E0 (eV), s0 (bohr), V0 (eV), eta2, kappa, lambda (1/bohr), n0 (1/bohr^3). Metals: table 1 of the
 # reference; the others are those that ASE plays with.
@@ -46,6 +49,9 @@ _BETA = 1.809
 
 # Angstrom, CODATA 2014, as in ASE.
 _BOHR = 0.5291772105638411
+
+# Which of an edge's five exponentials are what; the last one makes the weight.
+_DENSITIES, _PAIRS = slice(0, 2), slice(2, 4)
 
 # Any density: only ratios of densities matter. About that of a metal, 1/Angstrom^3.
 _DENSITY = 0.007 / _BOHR**3
@@ -85,7 +91,7 @@ class EMT(Potential):
     name: ClassVar[str] = "emt"
 
     asap_cutoff: bool = False
-    skin: float = 0.5
+    skin: float = 0.8
 
     def __post_init__(self) -> None:
         check_cutoff(None, None, self.skin)
@@ -99,12 +105,12 @@ class EMT(Potential):
         """See `Potential.fields`."""
         return {
             **HALF_LIST_FIELDS,
-            # Midpoint, steepness and end of the weight.
-            "weight": Field((3,)),
             # exp(rate * (origin - r)) of each edge: the density that the second atom makes at the
-            # first, and the first at the second; the pair energy of each that comes with it.
-            "rates": Field((4, "edges")),
-            "origins": Field((4, "edges")),
+            # first, and the first at the second; the pair energy of each that comes with it; and
+            # what the weight of the edge is made of.
+            "rates": Field((5, "edges"), fill=1.0),
+            "origins": Field((5, "edges")),
+            "reach": Field(("edges",)),
             # Of each atom: factor of the density, E0 and its exponent, 6 V0 and its exponent.
             "embedding": Field((5, "atoms")),
         }
@@ -115,8 +121,8 @@ class EMT(Potential):
         largest = s0.max() if self.asap_cutoff else max(p[1] for p in _ELEMENTS.values()) * _BOHR
         middle, steepness, cutoff = _weight(largest, self.asap_cutoff)
         gamma1, gamma2 = _gammas(s0, eta, kappa, middle, steepness)
-        listed = half_list(list_neighbors(structure, cutoff, self.skin))
-        first, second = listed["ends"]
+        listed = half_list(*find_pairs(structure, cutoff, self.skin), structure.n_atoms)
+        first, second, _ = listed["ends"]
         # Factors of the exponentials are put into their origins.
         density = _BETA * s0 + np.log(n0 / _DENSITY) / eta
         per_atom = 0.5 * v0 / (gamma2 * n0)
@@ -125,19 +131,17 @@ class EMT(Potential):
         def pair_origin(here: np.ndarray, other: np.ndarray) -> np.ndarray:
             return _BETA * s0[other] + np.log(per_atom[here] * n0[other]) / rate[other]
 
-        rates = [eta[second], eta[first], rate[second], rate[first]]
+        real = np.arange(len(first)) > 0
+        same = np.ones(len(first))
+        rates = [eta[second], eta[first], rate[second], rate[first], -steepness * same]
+        origins = [density[second], density[first], pair_origin(first, second)]
+        origins += [pair_origin(second, first), middle * same]
         return {
             **listed,
-            "weight": np.array([middle, steepness, cutoff]),
-            "rates": np.stack(rates),
-            "origins": np.stack(
-                [
-                    density[second],
-                    density[first],
-                    pair_origin(first, second),
-                    pair_origin(second, first),
-                ]
-            ),
+            # Edge 0 is none, and reaches nowhere.
+            "rates": np.where(real, rates, 1.0),
+            "origins": np.stack(origins),
+            "reach": np.where(real, cutoff, 0.0),
             "embedding": np.stack(
                 [
                     _DENSITY / (12 * gamma1 * n0),
@@ -151,74 +155,86 @@ class EMT(Potential):
 
     def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
         """See `Potential.evaluate`."""
-        dtype = positions.dtype
-        middle, steepness, cutoff = terms["weight"]
+        edges, atoms = terms.counts["edges"], terms.counts["atoms"]
+        n_edges, n_lanes = terms["ends"].shape[1:]
+        ends, rates, origins, reach, embedding = map(
+            in_one_axis, (terms[n] for n in ("ends", "rates", "origins", "reach", "embedding"))
+        )
+        offsets = image_offsets(cell, terms)
+
+        def vectors(ends: jax.Array) -> list[jax.Array]:
+            return edge_vectors(positions, offsets, ends)
+
+        def distance(x: jax.Array, y: jax.Array, z: jax.Array, reach: jax.Array) -> list[jax.Array]:
+            r = jnp.sqrt(x * x + y * y + z * z)
+            # What is out of reach is so far away that all of it is 0.
+            return [jnp.where(r < reach, r, jnp.full((), jnp.inf, r.dtype))]
+
+        def decay(r: jax.Array, rates: jax.Array, origins: jax.Array) -> list[jax.Array]:
+            weight = 1.0 / (1.0 + jnp.exp(rates[4] * (origins[4] - r)))
+            return [weight, *(jnp.exp(rates[s] * (origins[s] - r)) for s in (_DENSITIES, _PAIRS))]
 
         def pair_terms(
-            real: jax.Array, rates: jax.Array, origins: jax.Array, ends: jax.Array, shift: jax.Array
-        ) -> tuple[jax.Array, ...]:
-            d = edge_vectors(positions, cell, ends, shift)
-            r = jnp.sqrt(jnp.where(real, d[0] * d[0] + d[1] * d[1] + d[2] * d[2], 1.0))
-            weight = 1.0 / (1.0 + jnp.exp(steepness * (r - middle)))
-            values = weight * jnp.exp(rates * (origins - r))
-            values = jnp.where(real & (r < cutoff), values, jnp.zeros((), dtype))
-            slopes = values * ((steepness * (weight - 1.0) - rates) / r)
-            energy = -(values[2:3] + values[3:4])
-            slope = -(slopes[2:3] + slopes[3:4])
-            return values[:2], energy, slopes[:2], slope, d
+            weight: jax.Array, densities: jax.Array, pairs: jax.Array, rates: jax.Array
+        ) -> list[jax.Array]:
+            fall = rates[4] * (1.0 - weight)
+            densities, pairs = weight * densities, weight * pairs
+            slopes = pairs * (fall - rates[_PAIRS])
+            density_slopes = densities * (fall - rates[_DENSITIES])
+            return [densities, -(pairs[0] + pairs[1]), density_slopes, -(slopes[0] + slopes[1])]
 
-        densities, energy, density_slopes, slope, d = for_each_edge(
-            pair_terms,
-            (2, 1, 2, 1, 3),
-            terms,
-            terms["rates"],
-            terms["origins"],
-            terms["ends"],
-            terms["shift"],
-        )
-        # The density that arrives at the first and at the second atom, side by side.
-        arriving = jnp.moveaxis(densities, 0, 1).reshape(-1, densities.shape[-1])
+        d = for_each_row(vectors, edges, ends)
+        [r] = for_each_row(distance, edges, *d, reach)
+        decays = for_each_row(decay, edges, r, rates, origins)
+        arriving, energy, *slopes = for_each_row(pair_terms, edges, *decays, rates)
 
-        def arrive(slots: jax.Array) -> jax.Array:
-            return jnp.stack([take_rows(arriving, slots), take_rows(energy[0], slots >> 1)])
+        def arrive(slot: jax.Array) -> list[jax.Array]:
+            edge, side = slot >> 1, slot & 1
+            density = take(arriving, edge + side * jnp.int32(n_edges), n_lanes)
+            return [density, take(energy, edge, n_lanes)]
 
-        density, pairs = sum_over_edges(arrive, 2, terms, dtype)
-        embedded, per_density = _embed(density, terms["embedding"])
-        atoms = terms.mask("atoms", positions.shape[1])
-        energies = jnp.where(atoms, embedded + pairs * 0.5, jnp.zeros((), dtype))
+        density, pairs = sum_over_edges(arrive, terms)
+        energies, per_density = for_each_row(_embed, atoms, density, pairs, embedding)
 
         def pulls(
-            real: jax.Array, slopes: jax.Array, slope: jax.Array, d: jax.Array, ends: jax.Array
-        ) -> tuple[jax.Array, jax.Array]:
-            del real
-            at_first, at_second = take_rows(per_density, ends)
-            pull = slope[0] + at_first * slopes[0] + at_second * slopes[1]
+            arriving: jax.Array, slope: jax.Array, r: jax.Array, ends: jax.Array
+        ) -> list[jax.Array]:
+            first, second = (take(per_density, end, n_lanes) for end in ends[:2])
+            return [(slope + (first * arriving[0] + second * arriving[1])) / r]
+
+        def pushes(pull: jax.Array, ends: jax.Array, *d: jax.Array) -> list[jax.Array]:
             # An atom's own images move with it: they strain the cell, and do not push it.
-            push = jnp.where(ends[0] == ends[1], jnp.zeros((), dtype), pull)
-            return pull[None], push * d
+            pull = jnp.where(ends[0] == ends[1], jnp.zeros((), pull.dtype), pull)
+            return [pull * x for x in d]
 
-        pull, push = for_each_edge(pulls, (1, 3), terms, density_slopes, slope, d, terms["ends"])
+        [pull] = for_each_row(pulls, edges, *slopes, r, ends)
+        push = for_each_row(pushes, edges, pull, ends, *d)
 
-        def force(slots: jax.Array) -> jax.Array:
-            taken = take_rows(push, slots >> 1)
-            return jnp.where(slots & 1 == 1, -taken, taken)
+        def force(slot: jax.Array) -> list[jax.Array]:
+            taken = [take(x, slot >> 1, n_lanes) for x in push]
+            return [jnp.where(slot & 1 == 1, -x, x) for x in taken]
 
-        def strain(slots: jax.Array) -> jax.Array:
-            edge = jnp.where(slots & 1 == 1, 0, slots >> 1)
-            along = take_rows(d, edge)
-            return virial(take_rows(pull[0], edge) * along, along)
+        def strain(slot: jax.Array) -> list[jax.Array]:
+            edge = jnp.where(slot & 1 == 1, 0, slot >> 1)
+            along = jnp.stack([take(x, edge, n_lanes) for x in d])
+            return list(virial(take(pull, edge, n_lanes) * along, along))
 
-        strained = sum_over_edges(strain, 6, terms, dtype, own=True)
+        strained = jnp.stack(sum_over_edges(strain, terms, own=True))
+        forces = jnp.stack(sum_over_edges(force, terms))
+        # There is no energy where there is no atom, and no force: nothing arrives there.
+        energies = jnp.where(
+            terms.mask("atoms", positions.shape[1]), energies.reshape(-1, n_lanes), 0.0
+        )
         return Evaluation(
             energy=fold(energies),
-            forces=sum_over_edges(force, 3, terms, dtype),
-            stress=stress(fold(strained, axis=1), cell),
+            forces=forces.reshape(positions.shape),
+            stress=stress(fold(strained.reshape(6, -1, n_lanes), axis=1), cell),
             energies=energies,
         )
 
 
-def _embed(density: jax.Array, embedding: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(A, L) the energy of atoms in the density of others, 0 in their metal, and its derivative."""
+def _embed(density: jax.Array, pairs: jax.Array, embedding: jax.Array) -> list[jax.Array]:
+    """The energy of atoms, 0 in their metal, and what it gains with the density of others."""
     factor, e0, e0_exponent, v0, v0_exponent = embedding
     some = density > 0
     density = jnp.where(some, density, 1.0)
@@ -228,7 +244,8 @@ def _embed(density: jax.Array, embedding: jax.Array) -> tuple[jax.Array, jax.Arr
     correction = v0 * jnp.exp(v0_exponent * log)
     energy = (cohesion * (1.0 + x) - e0) + correction
     slope = (e0_exponent * cohesion * x + v0_exponent * correction) / density
-    return jnp.where(some, energy, -e0), jnp.where(some, slope, jnp.zeros((), slope.dtype))
+    zero = jnp.zeros((), density.dtype)
+    return [jnp.where(some, energy, -e0) + pairs * 0.5, jnp.where(some, slope, zero)]
 
 
 def _parameters(structure: Structure) -> np.ndarray:

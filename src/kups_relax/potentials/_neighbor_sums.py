@@ -32,8 +32,10 @@ _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 _MATRIX = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]], np.int32)
 
 
-def list_neighbors(structure: Structure, cutoff: float, skin: float) -> NeighborMatrix:
-    """List each atom's neighbours within the cutoff and the skin, on the host.
+def find_pairs(
+    structure: Structure, cutoff: float, skin: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find all pairs within the cutoff and the skin, on the host; as `neighbor_list` gives them.
 
     Args:
         structure: Any.
@@ -45,10 +47,14 @@ def list_neighbors(structure: Structure, cutoff: float, skin: float) -> Neighbor
     """
     # A little more than the skin, for positions that the run rounds.
     reach = cutoff + 1.001 * skin
-    found = neighbor_list(
+    return neighbor_list(
         structure.positions, structure.cell, structure.pbc, reach, label=structure.id
     )
-    return neighbor_matrix(*found, structure.n_atoms)
+
+
+def list_neighbors(structure: Structure, cutoff: float, skin: float) -> NeighborMatrix:
+    """List each atom's neighbours in rows: what `find_pairs` finds."""
+    return neighbor_matrix(*find_pairs(structure, cutoff, skin), structure.n_atoms)
 
 
 def list_arrays(matrix: NeighborMatrix) -> dict[str, np.ndarray]:
