@@ -6,12 +6,11 @@ from ase import Atoms
 from ase.calculators.tersoff import Tersoff as AseTersoff
 from ase.calculators.tersoff import TersoffParameters as AseParameters
 from three_body_cases import (
+    assert_bits_of_relaxations,
     assert_gathers_alone,
     assert_no_bit_depends_on_the_skin,
-    assert_no_bit_depends_on_when_lists_are_made,
     assert_printed,
     assert_slopes,
-    assert_the_calculator_agrees_with_relax,
     cases,
     diamond,
     elastic_constants,
@@ -157,13 +156,8 @@ def test_no_bit_depends_on_the_skin(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
-def test_lists_made_anew_on_the_way_change_no_bit(dtype):
-    assert_no_bit_depends_on_when_lists_are_made(Tersoff("c"), CASES["c"]["crystal"], dtype)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_the_calculator_has_the_numbers_of_relax(dtype):
-    assert_the_calculator_agrees_with_relax(Tersoff("c"), CASES["c"]["crystal"], dtype)
+def test_relaxations_have_one_end_whenever_lists_are_made_and_calculators_agree(dtype):
+    assert_bits_of_relaxations(Tersoff("c"), CASES["c"]["crystal"], dtype)
 
 
 @pytest.mark.slow

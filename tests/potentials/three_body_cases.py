@@ -139,28 +139,20 @@ def assert_no_bit_depends_on_the_skin(potential: Any, atoms: Atoms, dtype: str) 
         assert_same_bits(dataclasses.astuple(one[0]), dataclasses.astuple(other[0]))
 
 
-# One set of options, so that tests of one potential share its compiled programs.
-OPTIONS: dict[str, Any] = {"fmax": 1e-3, "max_steps": 60}
-
-
-def assert_no_bit_depends_on_when_lists_are_made(potential: Any, atoms: Atoms, dtype: str) -> None:
-    """A short skin makes lists anew on the way, and a long one does not."""
+def assert_bits_of_relaxations(potential: Any, atoms: Atoms, dtype: str) -> None:
+    """When lists are made anew changes no bit, and a calculator has those of the end."""
     atoms = atoms.copy()
     atoms.rattle(0.12, seed=1)
     short = dataclasses.replace(potential, skin=0.05)
-    results = [kr.relax([atoms], form, dtype=dtype, **OPTIONS) for form in (potential, short)]
-    moved = np.linalg.norm(results[0].atoms[0].positions - atoms.positions, axis=1).max()
+    options: dict[str, Any] = {"fmax": 1e-3, "max_steps": 60, "dtype": dtype}
+    long, often = (kr.relax([atoms], form, **options) for form in (potential, short))
+    moved = np.linalg.norm(long.atoms[0].positions - atoms.positions, axis=1).max()
     assert moved > 0.1  # more than the slack of the short skin
-    assert_same_result(results[0], 0, results[1], 0)
-
-
-def assert_the_calculator_agrees_with_relax(potential: Any, atoms: Atoms, dtype: str) -> None:
-    """Energy, forces and stress are the same to the bit."""
-    [end] = kr.relax([atoms], potential, dtype=dtype, **OPTIONS).atoms
-    again = end.copy()
+    assert_same_result(long, 0, often, 0)
+    again = long.atoms[0].copy()
     again.calc = kr.ase.JaxCalculator(potential, dtype=dtype)
     for get in ("get_potential_energy", "get_forces", "get_stress"):
-        assert_same_bits(getattr(again, get)(), getattr(end, get)())
+        assert_same_bits(getattr(again, get)(), getattr(long.atoms[0], get)())
 
 
 def assert_gathers_alone(potential: Any, atoms: Atoms) -> None:
