@@ -93,16 +93,15 @@ class Tersoff(ThreeBody):
 
 
 class _Bonds:
-    """The arithmetic of bonds i-j among those of the same centre, some slots j at a time."""
+    """The arithmetic of bonds i-j, some slots j at a time.
+
+    Functions of two neighbours j and k are those of what k does to the bond i-j; with j and k
+    exchanged, of what j does to i-k. Where they are the same, the compiler computes them once.
+    """
 
     def __init__(self, tables: dict[str, np.ndarray], near: Near) -> None:
         self._tables, self._near = tables, near
-        # What k does to a bond i-j is then what j does to i-k.
-        names = ("gamma", "c", "d", "h")
-        self._mutual = all(np.array_equal(tables[n], tables[n].swapaxes(1, 2)) for n in names)
         self._stretched = bool(tables["lambda3"].any())
-        # Whether the reach of i-k depends on the bond i-j that k weakens.
-        self._many_reaches = any((tables[n] != tables[n][:, :1]).any() for n in ("R", "D"))
 
     def energies(self, j: Slots) -> tuple[jax.Array, ...]:
         """Half the energy of bonds, its derivative in zeta, and in the length at that zeta."""
@@ -131,20 +130,14 @@ class _Bonds:
     def slopes(self, j: Slots, in_zeta: jax.Array, radial: jax.Array) -> tuple[jax.Array]:
         """(3, n, N), derivative of the centre's energy in the vectors of slots."""
         weight = j.part(in_zeta)[0]
-        fades = self._fade(j.r, j.species, j.species)
 
         def weaken(k: Slots) -> jax.Array:
             """What k does to the bond to j, and what j does to the bond to k."""
             weight_k, cos = k.part(in_zeta)[0], _dot(j.u, k.u)
             angle, bend = self._angle(cos, j.species, k.species)
-            if self._mutual:
-                angle_k, bend_k = angle, bend
-            else:
-                angle_k, bend_k = self._angle(cos, k.species, j.species)
+            angle_k, bend_k = self._angle(cos, k.species, j.species)
             fade, _ = self._fade(k.r, j.species, k.species)
-            fade_k, fall_k = fades
-            if self._many_reaches:
-                fade_k, fall_k = self._fade(j.r, k.species, j.species)
+            fade_k, fall_k = self._fade(j.r, k.species, j.species)
             here, there = weight * fade, weight_k * fade_k
             length = weight_k * (fall_k * angle_k)
             if self._stretched:
