@@ -64,7 +64,7 @@ def test_not_all_converged_is_1_and_each_reason(command, mixed):
     assert reasons[0].startswith("Ar8-0: max_steps: ")
     assert "raise max_steps" in reasons[0]
     assert reasons[1].startswith("broken: failed: ")
-    assert "same place" in reasons[1]
+    assert "0 Angstrom apart" in reasons[1]
 
 
 @pytest.mark.parametrize(

@@ -271,10 +271,35 @@ BAD = {
         "position of atom 0 is .*inf",
         "Repair",
     ),
-    "same place": (
-        Atoms("Ar3", [[0, 0, 0], [0, 0, 4], [0, 0, 0]], info={"id": "bad"}),
-        "atoms 0 and 2 are on the same place",
+    "too close": (
+        Atoms("Ar3", [[0, 0, 0], [0, 0, 4], [0, 0, 0.09]], info={"id": "bad"}),
+        "atoms 0 and 2 are 0.09 Angstrom apart",
         "move them apart",
+    ),
+    "too close through a face": (
+        Atoms("Ar2", [[0, 0, 0], [0, 0.04, 9.97]], cell=[9, 9, 5], pbc=True, info={"id": "bad"}),
+        "atoms 0 and 1 are 0.05 Angstrom apart",
+        "move them apart",
+    ),
+    "thin cell": (
+        Atoms("Ar", cell=[9, 0.09, 5], pbc=True, info={"id": "bad"}),
+        "planes of the cell are 0.09 Angstrom apart",
+        "Look at the cell",
+    ),
+    "zero vector": (
+        Atoms("Ar", cell=[9, 0, 5], pbc=True, info={"id": "bad"}),
+        "vector 1 is zero",
+        "Set pbc=False or fix the cell",
+    ),
+    "flat cell": (
+        Atoms("Ar", cell=[[9, 0, 0], [0, 5, 0], [9, 5, 0]], pbc=True, info={"id": "bad"}),
+        "cell has zero volume",
+        "Set pbc=False or fix the cell",
+    ),
+    "cell with NaN": (
+        Atoms("Ar", cell=[9, np.nan, 5], pbc=True, info={"id": "bad"}),
+        "the cell holds values that are not finite",
+        "Repair",
     ),
     "element": (
         Atoms("ArXe", [[0, 0, 0], [0, 0, 4]], info={"id": "bad"}),
@@ -336,9 +361,12 @@ def test_a_batch_of_nothing_but_bad_structures_has_their_reasons():
 
 
 def test_atoms_that_nearly_touch_become_non_finite_alone(good):
-    touching = Atoms("Ar2", [[0, 0, 0], [0, 0, 1e-60]], info={"id": "touching"})
+    touching = Atoms("Xe2", [[0, 0, 0], [0, 0, 0.2]], info={"id": "touching"})
+    huge = kr.potentials.LennardJones(
+        epsilon={"Ar": 0.0104, "Xe": 1.0}, sigma={"Ar": 3.4, "Xe": 1e30}
+    )
     first, *others = argon_clusters(GOOD)
-    result = relax([first, touching, *others], per_element())
+    result = relax([first, touching, *others], huge)
     assert result.status[1] == "non_finite"
     assert "overlapping atoms" in result.reason[1]
     assert np.array_equal(result.atoms[1].positions, touching.positions)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from kups_relax._result import Result as Result
     from kups_relax._verify import Report as Report
     from kups_relax._verify import verify as verify
+    from kups_relax.coordinates import FrechetCell as FrechetCell
+    from kups_relax.coordinates import UnitCell as UnitCell
+    from kups_relax.coordinates import gpa as gpa
     from kups_relax.data import Index as Index
     from kups_relax.data import Structure as Structure
     from kups_relax.data import Table as Table
@@ -36,6 +39,9 @@ _HOMES = {
     "testing": None,
     "relax": "_relax",
     "Result": "_result",
+    "FrechetCell": "coordinates",
+    "UnitCell": "coordinates",
+    "gpa": "coordinates",
     "Index": "data",
     "Structure": "data",
     "Table": "data",

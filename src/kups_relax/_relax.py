@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kups_relax import io, optimizers, potentials
+from kups_relax import coordinates, io, optimizers, potentials
 from kups_relax._platform import check_platform
 from kups_relax._result import Result
 from kups_relax.data import Structure
@@ -33,7 +33,7 @@ def relax(
     *,
     fmax: float = 0.01,
     max_steps: int = 1000,
-    cell: None = None,
+    cell: Any = None,
     dtype: str = "float64",
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -57,7 +57,8 @@ def relax(
             `kups_relax.optimizers` or optax.
         fmax: Convergence threshold for the longest force on an atom, eV/Angstrom.
         max_steps: Moves allowed to each structure.
-        cell: None: cells do not move. Variable cells are not there yet, and are refused.
+        cell: How cells change: a `FrechetCell` or `UnitCell`, or "frechet" or "unit" with their
+            defaults. None: they do not. Structures that are periodic along no axis keep theirs.
         dtype: "float64" or "float32", whatever JAX's global setting. In float32 the returned
             coordinates are those that were evaluated, rounded to float32, moved or not.
         output: Where to write the relaxed structures: .extxyz, .sdf, .traj or .csv.
@@ -85,8 +86,7 @@ def relax(
     potential = potentials.get(potential)
     optimizer = optimizers.get(optimizer)
     _check_options(fmax, max_steps, dtype, n_workers)
-    if cell is not None:
-        raise OptionError(f"cell is {cell!r}; variable cells are not there yet. Leave it None.")
+    cell = coordinates.get(cell)
     if output is not None:
         io.check_output(output, overwrite=overwrite)
     entries = io.structures_from(structures, seed=seed, n_conformers=n_conformers)
@@ -97,7 +97,7 @@ def relax(
     outcomes: dict[int, Outcome] = {}
     reasons: dict[int, str] = {}
     for number, entry in enumerate(entries):
-        job = _job(number, entry, potential, optimizer, dtype)
+        job = _job(number, entry, potential, optimizer, cell, dtype)
         if isinstance(job, Job):
             jobs.append(job)
         else:
@@ -131,38 +131,34 @@ def _job(
     entry: Any,
     potential: potentials.EnergyModel,
     optimizer: optimizers.Transform[Any],
+    cell: coordinates.VariableCell | None,
     dtype: str,
 ) -> Job | str:
     """Make a structure ready to run, or say why it cannot be."""
     if not isinstance(entry, Structure):
         return str(entry)
     try:
-        entry.check()
-        _refuse_constraints(entry)
+        moving, moves = coordinates.coordinates_of(entry, cell)
         form = potential.specialize(entry)
         prepared: Mapping[str, np.ndarray] = form.prepare(entry)
-        lengths = axis_lengths(form, prepared)
+        lengths = axis_lengths(form, prepared) | axis_lengths(moving, moves)
         size = size_class(form, entry.n_atoms, lengths)
         stress = has_volume(entry) and gives_stress(form, size, dtype)
+        if moving.cell and not stress:
+            raise PotentialError(
+                f"{entry.id!r}: the potential {form.name!r} has no stress, which a variable cell "
+                "needs. Relax with cell=None, or with another potential."
+            )
     except (StructureError, PotentialError, CapacityError) as error:
         return str(error)
     return Job(
         number=number,
         structure=entry,
-        program=Program(form, optimizer, stress=stress),
+        program=Program(form, optimizer, moving, stress=stress),
         prepared=prepared,
+        moves=moves,
         size=size,
     )
-
-
-def _refuse_constraints(structure: Structure) -> None:
-    constraints = getattr(structure.atoms, "constraints", None)
-    if constraints:
-        names = ", ".join(sorted({type(c).__name__ for c in constraints}))
-        raise StructureError(
-            f"{structure.id!r} carries constraints ({names}), which relax does not honour yet and "
-            "will not drop silently. Remove them with del atoms.constraints to relax all atoms."
-        )
 
 
 def _result(entries: list[Any], outcomes: dict[int, Outcome], reasons: dict[int, str]) -> Result:
@@ -202,6 +198,7 @@ def _atoms(structure: Structure, outcome: Outcome) -> Any:
     return io.to_atoms(
         structure,
         outcome.positions,
+        outcome.cell,
         energy=outcome.energy if known else None,
         forces=outcome.forces if known else None,
         stress=outcome.stress if known else None,

@@ -330,7 +330,7 @@ def test_bad_atoms_do_not_stop_the_others():
     ):
         assert words in entry.reason
         assert not entry.reason.startswith(repr(entry.id))
-    assert str(entries[0]).startswith("'close': H2: atoms 0 and 1 are on the same place")
+    assert str(entries[0]).startswith("'close': H2: atoms 0 and 1 are 0 Angstrom")
 
 
 def test_bad_smiles_do_not_stop_the_others(tmp_path):

@@ -22,7 +22,7 @@ def jobs_of(structures, potential=None, optimizer="lbfgs"):
     for number, entry in enumerate(kr.io.structures_from(structures)):
         terms = potential.prepare(entry)
         size = size_class(potential, entry.n_atoms, axis_lengths(potential, terms))
-        jobs.append(Job(number, entry, program, terms, size))
+        jobs.append(Job(number, entry, program, terms, {}, size))
     return jobs
 
 

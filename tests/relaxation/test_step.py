@@ -58,7 +58,7 @@ class Run:
     def lane(self, lane):
         """What a user gets of a lane."""
         s = self.state
-        whole = (s.positions, s.energy, s.forces, s.fmax, s.status, s.n_steps)
+        whole = (s.seen.positions, s.energy, s.forces, s.fmax, s.status, s.n_steps)
         return [np.asarray(x)[..., lane] for x in whole]
 
 
@@ -69,7 +69,7 @@ def test_frozen_lane_does_not_move(dtype):
     while (run.status == Status.RUNNING).any():
         run.advance(budget=1)
         for lane in np.flatnonzero(run.status == Status.CONVERGED):
-            held = [*run.lane(lane), np.asarray(run.state.trial)[..., lane]]
+            held = [*run.lane(lane), np.asarray(run.state.x)[..., lane]]
             frozen.setdefault(int(lane), held)
             assert_same_bits(held, frozen[int(lane)])
     assert len(frozen) == 4
@@ -77,14 +77,14 @@ def test_frozen_lane_does_not_move(dtype):
     assert len(set(n_steps.tolist())) > 2
     run.advance(budget=5)
     for lane, held in frozen.items():
-        assert_same_bits([*run.lane(lane), np.asarray(run.state.trial)[..., lane]], held)
+        assert_same_bits([*run.lane(lane), np.asarray(run.state.x)[..., lane]], held)
 
 
 def test_energy_and_forces_belong_to_the_positions_beside_them():
     run = Run(argon_clusters([3, 8]))
     for _ in range(4):
         run.advance(budget=3)
-        positions = np.asarray(run.state.positions)
+        positions = np.asarray(run.state.seen.positions)
         structures = [Atoms(f"Ar{n}", positions[:, :n, i].T) for i, n in enumerate((3, 8))]
         energy, forces = evaluate(argon(), structures)
         # Another program around the same arithmetic.

@@ -121,10 +121,4 @@ def _objection(structure: Structure) -> str | None:
         structure.check()
     except StructureError as error:
         return str(error).removeprefix(repr(structure.id)).lstrip(": ")
-    periodic = structure.cell[structure.pbc]
-    if len(periodic) and np.linalg.matrix_rank(periodic) < len(periodic):
-        return (
-            f"pbc is {structure.pbc.tolist()}, but the cell is {structure.cell.tolist()}; "
-            "periodic axes need independent cell vectors. Set pbc=False or fix the cell."
-        )
     return None

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from kups_relax.data import check_cell
 from kups_relax.errors import OptionError, StructureError
 
 # A list of this many pairs takes about 10 GB; a structure that asks for more has collapsed.
@@ -66,7 +67,7 @@ def neighbor_list(
 
     # What rounding could push over the edge is found here and judged below.
     reach = cutoff * (1 + 1e-6) + 1e-13 * float(np.abs(positions).max())
-    _check(cell, pbc, where)
+    check_cell(cell, pbc, where)
     points, box, wraps = _boxed(positions, cell, pbc, reach)
     _refuse_collapse(len(positions), box, cutoff, where)
     i, j, shifts = _candidates(points, box, pbc, reach)
@@ -84,20 +85,6 @@ def neighbor_list(
     shifts = shifts.astype(np.int64)
     order = _order(i, j, shifts, len(positions))
     return i[order].astype(np.int32), j[order].astype(np.int32), shifts[order].astype(np.int32)
-
-
-def _check(cell: np.ndarray, pbc: np.ndarray, where: str) -> None:
-    """Raise for periodic vectors that span no volume: the search would end the process."""
-    lengths = np.linalg.norm(cell, axis=1)
-    advice = "periodic axes need three independent vectors. Set pbc=False or fix the cell."
-    if not lengths[pbc].all():
-        zero = np.flatnonzero(pbc & (lengths == 0))[0]
-        raise StructureError(f"{where}pbc is {pbc.tolist()}, and vector {zero} is zero; {advice}")
-    sizes = np.linalg.svd(cell[pbc] / lengths[pbc, None], compute_uv=False)
-    if sizes.min(initial=1.0) < 1e-8:
-        flat = "cell has zero volume" if pbc.all() else "two vectors are parallel"
-        given = f"pbc is {pbc.tolist()}, cell is {cell.tolist()}"
-        raise StructureError(f"{where}{given}: {flat}; {advice}")
 
 
 def _boxed(

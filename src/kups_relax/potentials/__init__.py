@@ -1,9 +1,10 @@
 """Energy models that run on tiles."""
 
+from kups_relax.data import Field as Field
+from kups_relax.data import Terms as Terms
 from kups_relax.potentials._ase_calculator import AseCalculator as AseCalculator
 from kups_relax.potentials._base import EnergyModel as EnergyModel
 from kups_relax.potentials._base import Evaluation as Evaluation
-from kups_relax.potentials._base import Field as Field
 from kups_relax.potentials._base import Potential as Potential
 from kups_relax.potentials._base import Terms as Terms
 from kups_relax.potentials._emt import EMT as EMT

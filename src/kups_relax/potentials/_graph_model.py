@@ -135,6 +135,11 @@ class GraphModel(Potential):
         """See `EnergyModel.slack`."""
         return self.skin / 2
 
+    @property
+    def reach(self) -> float:
+        """See `EnergyModel.reach`."""
+        return self.cutoff + self.skin
+
     def parameters(self) -> Any:
         """See `Potential.parameters`."""
         return self.params

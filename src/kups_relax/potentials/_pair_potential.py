@@ -108,6 +108,12 @@ class NeighborPairs(Potential):
         """See `EnergyModel.slack`."""
         return self.of.skin / 2
 
+    @property
+    def reach(self) -> float:
+        """See `EnergyModel.reach`."""
+        assert self.of.cutoff is not None
+        return self.of.cutoff + self.of.skin
+
     def describe(self) -> dict[str, Any]:
         """See `EnergyModel.describe`."""
         return self.of.describe()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from kups_relax.coordinates import Coordinates
 from kups_relax.errors import CapacityError
 from kups_relax.potentials import EnergyModel
 
@@ -52,10 +53,12 @@ def axis_capacity(length: int) -> int:
     return next(c for c in atom_capacities() if c >= length + length // 10)
 
 
-def axis_lengths(potential: EnergyModel, prepared: Mapping[str, np.ndarray]) -> dict[str, int]:
+def axis_lengths(
+    layout: EnergyModel | Coordinates, prepared: Mapping[str, np.ndarray]
+) -> dict[str, int]:
     """Measure the named axes of a structure's prepared arrays."""
     lengths: dict[str, int] = {}
-    for name, field in potential.fields().items():
+    for name, field in layout.fields().items():
         if field.axes == ("pairs",):
             continue
         for axis, length in zip(field.axes, prepared[name].shape, strict=True):

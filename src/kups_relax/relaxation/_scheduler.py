@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import jax
 import numpy as np
 
-from kups_relax.data import Structure
+from kups_relax.data import Structure, Terms
 from kups_relax.errors import CapacityError, PotentialError, StructureError
 from kups_relax.potentials import Asked, EnergyModel, Evaluation, HostPotential, Session
 from kups_relax.potentials._host import given
@@ -36,6 +36,7 @@ class Job:
         structure: What was read.
         program: What it runs through: with the form of the potential that it needs.
         prepared: What the potential made of it.
+        moves: What its coordinates need.
         size: Its size class.
     """
 
@@ -43,6 +44,7 @@ class Job:
     structure: Structure
     program: Program
     prepared: Mapping[str, np.ndarray]
+    moves: Mapping[str, np.ndarray]
     size: SizeClass
 
 
@@ -53,10 +55,11 @@ class Outcome:
     Attributes:
         number: Place in the caller's input.
         positions: (n_atoms, 3) float64, Angstrom.
+        cell: (3, 3) float64, rows are lattice vectors, Angstrom; None where it did not change.
         energy: eV.
         forces: (n_atoms, 3) float64, eV/Angstrom.
         stress: (3, 3) float64, eV/Angstrom^3; None where none was asked for.
-        fmax: Longest force on an atom, eV/Angstrom.
+        fmax: Longest row of the forces that are judged, eV/Angstrom.
         n_steps: Moves made.
         status: How it ended.
         reason: Why it did not converge, and what to do.
@@ -64,6 +67,7 @@ class Outcome:
 
     number: int
     positions: np.ndarray
+    cell: np.ndarray | None
     energy: float
     forces: np.ndarray
     stress: np.ndarray | None
@@ -189,17 +193,17 @@ class Scheduler:
     def _run_tile(
         self, program: Program, size: SizeClass, sessions: dict[EnergyModel, Session]
     ) -> None:
-        tile = Tile(program.potential, size, self._dtype)
+        tile = Tile(program.potential, size, self._dtype, program.coordinates)
         state = program.empty(tile.positions.shape, self._dtype)
         jobs: list[Job | None] = [None] * size.n_lanes
         self._fill(program, tile, jobs)
         on_host = isinstance(program.potential, HostPotential)
-        terms = None if on_host else tile.terms()
+        terms, moves = None if on_host else tile.terms(), tile.moves()
         while tile.occupied.any() and not self._stop.is_set():
             failed: Mapping[int, str] = {}
             if isinstance(program.potential, HostPotential):
                 session = self._session(program.potential, sessions)
-                state, failed = self._step_on_host(program, session, tile, jobs, state)
+                state, failed = self._step_on_host(program, session, tile, moves, jobs, state)
             else:
                 assert terms is not None
                 # With structures waiting, a few idle lanes are worth a return to the host.
@@ -209,7 +213,7 @@ class Scheduler:
                     program,
                     state,
                     terms,
-                    tile.start(),
+                    tile.start(moves),
                     self._fmax,
                     self._max_steps,
                     np.int32(self.BUDGET),
@@ -218,7 +222,10 @@ class Scheduler:
             tile.fresh[:] = False
             self._collect(tile, jobs, state, failed)
             renewed = self._renew(tile, jobs, state)
-            if (self._fill(program, tile, jobs) or renewed) and not on_host:
+            filled = self._fill(program, tile, jobs)
+            if filled:
+                moves = tile.moves()
+            if (filled or renewed) and not on_host:
                 terms = tile.terms()
 
     def _step_on_host(
@@ -226,25 +233,29 @@ class Scheduler:
         program: Program,
         session: Session,
         tile: Tile,
+        moves: Terms | None,
         jobs: list[Job | None],
         state: TileState,
     ) -> tuple[TileState, Mapping[int, str]]:
         """Load what is fresh, have the session evaluate, judge and move."""
+        start = tile.start(moves)
         if tile.fresh.any():
-            state = load(program, state, tile.start())
+            state = load(program, state, start)
         structures = [None if job is None else job.structure for job in jobs]
         fresh = tile.fresh.tolist()
-        asked = Asked(structures, state.trial, state.cell, program.stress, fresh)
+        trial = state.trial
+        asked = Asked(structures, trial.positions, trial.cell, program.stress, fresh)
         evaluation, failed = session.evaluate(asked)
         energy = evaluation.energy
+        if program.coordinates.cell is not None:
+            failed = {**_without_stress(asked, evaluation, program.potential), **failed}
         if failed:
             # They end with their last good geometry, as those do whose energy is NaN.
             energy = np.array(energy)
             energy[list(failed)] = np.nan
         stress = evaluation.stress if program.stress else None
         evaluation = Evaluation(energy, evaluation.forces, stress)  # pyright: ignore
-        reference = None if program.potential.slack is None else tile.reference.copy()
-        state = settle(program, state, evaluation, reference, self._fmax, self._max_steps)
+        state = settle(program, state, evaluation, start, self._fmax, self._max_steps)
         return state, failed
 
     def _fill(self, program: Program, tile: Tile, jobs: list[Job | None]) -> bool:
@@ -253,7 +264,8 @@ class Scheduler:
             job = self._take((program, tile.size))
             if job is None:
                 break
-            tile.put(int(lane), job.structure.positions, job.prepared, job.structure.cell)
+            s = job.structure
+            tile.put(int(lane), s.positions, job.prepared, s.cell, job.moves)
             jobs[lane] = job
             filled = True
         return filled
@@ -265,15 +277,17 @@ class Scheduler:
             job = jobs[lane]
             assert job is not None
             n = job.structure.n_atoms
-            trial = np.array(np.asarray(state.trial)[:, :n, lane].T, np.float64, order="C")
-            potential = job.program.potential
-            moved = dataclasses.replace(job.structure, positions=trial)
+            trial = _rows(np.asarray(state.trial.positions)[:, :n, lane].T)
+            cell, potential = job.structure.cell, job.program.potential
+            if job.program.coordinates.cell is not None:
+                cell = _rows(np.asarray(state.trial.cell)[..., lane])
+            moved = dataclasses.replace(job.structure, positions=trial, cell=cell)
             try:
                 prepared = potential.prepare(moved)
                 lengths = axis_lengths(potential, prepared)
                 room = {"atoms": tile.size.n_atoms, **dict(tile.size.capacities)}
                 if all(length <= room[axis] for axis, length in lengths.items()):
-                    tile.prepare(int(lane), trial, prepared)
+                    tile.prepare(int(lane), trial, prepared, cell)
                     continue
                 # It starts again where it has room: what it gets stays a function of itself.
                 room |= {a: axis_capacity(n) for a, n in lengths.items() if n > room[a]}
@@ -315,12 +329,16 @@ class Scheduler:
         """Hand out what a structure got."""
         n = job.structure.n_atoms
         stress = None if arrays.stress is None else _rows(arrays.stress[..., lane])
+        cell = None
+        if job.program.coordinates.cell is not None:
+            cell = _rows(arrays.cell[..., lane])
         if isinstance(job.program.potential, HostPotential):
             stress = given(stress)
         self._outcomes.put(
             Outcome(
                 number=job.number,
                 positions=_rows(arrays.positions[:, :n, lane].T),
+                cell=cell,
                 energy=float(arrays.energy[lane]),
                 forces=_rows(arrays.forces[:, :n, lane].T),
                 stress=stress,
@@ -336,7 +354,8 @@ class _Arrays:
     """The results of a tile, on the host."""
 
     def __init__(self, state: TileState) -> None:
-        self.positions, self.forces = np.asarray(state.positions), np.asarray(state.forces)
+        self.positions, self.forces = np.asarray(state.seen.positions), np.asarray(state.forces)
+        self.cell = np.asarray(state.seen.cell)
         self.energy, self.fmax = np.asarray(state.energy), np.asarray(state.fmax)
         self.stress = None if state.stress is None else np.asarray(state.stress)
         self.n_steps = np.asarray(state.n_steps)
@@ -344,6 +363,18 @@ class _Arrays:
 
 def _rows(x: np.ndarray) -> np.ndarray:
     return np.array(x, np.float64, order="C")
+
+
+def _without_stress(asked: Asked, evaluation: Evaluation, potential: EnergyModel) -> dict[int, str]:
+    """Say which lanes got no stress, though their cells are to change."""
+    stress = np.asarray(evaluation.stress)
+    none = np.isnan(stress).all(axis=(0, 1)).reshape(stress.shape[-1])
+    return {
+        lane: f"{s.id!r} with {potential.name}: it gave no stress, which a variable cell needs. "
+        "Relax with cell=None, or with another calculator."
+        for lane, s in enumerate(asked.structures)
+        if s is not None and none[lane]
+    }
 
 
 def _reason(job: Job, ended: Status) -> str:

@@ -12,6 +12,7 @@ class Status(enum.IntEnum):
     MAX_STEPS = 3
     NON_FINITE = 4
     FAILED = 5
+    EXPLODED = 6
 
     @property
     def label(self) -> str:
@@ -25,5 +26,10 @@ ADVICE = {
     Status.NON_FINITE: (
         "energy or forces became NaN or infinite; the last finite geometry is returned. "
         "Look for overlapping atoms in the start, or reduce the longest step"
+    ),
+    Status.EXPLODED: (
+        "the next step would have changed the volume more than tenfold since the start; the last "
+        "geometry before is returned. Start closer to equilibrium, look for a cell without "
+        "cohesion, or keep it with cell=None"
     ),
 }

@@ -14,9 +14,11 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from kups_relax._tree import dataclass
+from kups_relax.coordinates import FREE, Coordinates, Geometry, strain
+from kups_relax.data import Terms
 from kups_relax.ops import apart, fold, product, root, rounded
 from kups_relax.optimizers import Lanes, Transform
-from kups_relax.potentials import EnergyModel, Evaluation, Potential, Terms
+from kups_relax.potentials import EnergyModel, Evaluation, Potential
 from kups_relax.relaxation._status import Status
 
 # A level below XLA's default: on CPU it compiles in three quarters of the time and runs as fast.
@@ -31,16 +33,18 @@ class Start:
     """What the host hands to a tile, besides the potential's arrays.
 
     Attributes:
-        positions: (3, A, L), of the fresh lanes; others are ignored.
-        cell: (3, 3, L), cell[i, :, lane] is lattice vector i; likewise.
-        reference: (3, A, L): for which positions the potential's arrays were prepared.
+        geometry: Where the structures of all lanes started.
+        reference: For which geometry the potential's arrays were prepared.
+        inverse: (3, 3, L) of the reference's cell; None where cells do not change.
+        terms: The arrays of the coordinates; None where all is free.
         fresh: (L,) bool, lanes with a new structure.
         occupied: (L,) bool; the others hold nothing that is waited for.
     """
 
-    positions: jax.Array
-    cell: jax.Array
-    reference: jax.Array
+    geometry: Geometry
+    reference: Geometry
+    inverse: jax.Array | None
+    terms: Terms | None
     fresh: jax.Array
     occupied: jax.Array
 
@@ -49,16 +53,16 @@ class Start:
 class TileState:
     """What a tile knows of its structures.
 
-    Energy, forces, stress and fmax belong to `positions`, the last geometry with finite values.
+    Energy, forces, stress and fmax belong to `seen`, the last geometry with finite values.
 
     Attributes:
-        trial: (3, A, L), the geometry that is evaluated next.
-        positions: (3, A, L).
-        cell: (3, 3, L).
+        x: (3, rows, L), what the optimizer moves: see `Coordinates`.
+        trial: The geometry of x, that is evaluated next.
+        seen: The last one with finite values.
         energy: (L,), eV.
         forces: (3, A, L), eV/Angstrom.
         stress: (3, 3, L), eV/Angstrom^3; None where the program does not ask for it.
-        fmax: (L,), longest force on an atom, eV/Angstrom.
+        fmax: (L,), longest row of the forces on x that is judged, eV/Angstrom.
         status: (L,) int32, a `Status`.
         n_steps: (L,) int32, moves made.
         stale: (L,) bool, running structures whose arrays no longer hold at `trial`. A tile goes
@@ -66,9 +70,9 @@ class TileState:
         optimizer: State of the optimizer.
     """
 
-    trial: jax.Array
-    positions: jax.Array
-    cell: jax.Array
+    x: jax.Array
+    trial: Geometry
+    seen: Geometry
     energy: jax.Array
     forces: jax.Array
     stress: jax.Array | None
@@ -86,12 +90,19 @@ class Program:
     Attributes:
         potential: Energy model.
         optimizer: Step maker.
+        coordinates: What moves.
         stress: Whether results say the stress.
     """
 
     potential: EnergyModel
     optimizer: Transform[Any]
+    coordinates: Coordinates = FREE
     stress: bool = False
+
+    @property
+    def mover(self) -> "Mover":
+        """What of it judges and moves."""
+        return Mover(self.optimizer, self.coordinates, self.potential.slack, self.potential.reach)
 
     def empty(self, shape: tuple[int, int, int], dtype: Any) -> TileState:
         """Make the state of a tile without structures.
@@ -100,15 +111,21 @@ class Program:
             shape: (3, atom capacity, n_lanes).
             dtype: Floating dtype of the run.
         """
-        lanes = Lanes(n=shape[-1])
-        parameters = jax.ShapeDtypeStruct(shape, dtype)
-        optimizer = jax.eval_shape(lambda p: self.optimizer.init(p, lanes), parameters)
+        _, n_atoms, n_lanes = shape
+        rows = (3, self.coordinates.n_rows(n_atoms), n_lanes)
+        x = jax.ShapeDtypeStruct(rows, dtype)
+        optimizer = jax.eval_shape(lambda p: self.optimizer.init(p, Lanes(n=n_lanes)), x)
         optimizer = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), optimizer)
-        n_lanes = shape[-1]
+
+        def nowhere() -> Geometry:
+            return Geometry(
+                positions=jnp.zeros(shape, dtype), cell=jnp.zeros((3, 3, n_lanes), dtype)
+            )
+
         return TileState(
-            trial=jnp.zeros(shape, dtype),
-            positions=jnp.zeros(shape, dtype),
-            cell=jnp.zeros((3, 3, n_lanes), dtype),
+            x=jnp.zeros(rows, dtype),
+            trial=nowhere(),
+            seen=nowhere(),
             energy=jnp.zeros(n_lanes, dtype),
             forces=jnp.zeros(shape, dtype),
             stress=jnp.zeros((3, 3, n_lanes), dtype) if self.stress else None,
@@ -118,6 +135,23 @@ class Program:
             stale=jnp.zeros(n_lanes, bool),
             optimizer=optimizer,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Mover:
+    """What judges and moves, whatever the potential: all that is compiled for those of the host.
+
+    Attributes:
+        optimizer: Step maker.
+        coordinates: What moves.
+        slack: See `EnergyModel.slack`.
+        reach: See `EnergyModel.reach`.
+    """
+
+    optimizer: Transform[Any]
+    coordinates: Coordinates
+    slack: float | None
+    reach: float | None
 
 
 def advance(
@@ -151,27 +185,25 @@ def advance(
 def load(program: Program, state: TileState, start: Start) -> TileState:
     """Load fresh structures, for potentials that are evaluated on the host. Gives `state` up.
 
-    Compiled once for an optimizer and the shapes, whatever the potential.
+    Compiled once for a mover and the shapes, whatever the potential.
     """
-    return _compiled(_load, jax.default_backend())(program.optimizer, state, start)
+    return _compiled(_load, jax.default_backend())(program.mover, state, start)
 
 
 def settle(
     program: Program,
     state: TileState,
     evaluation: Evaluation,
-    reference: ArrayLike | None,
+    start: Start,
     fmax: ArrayLike,
     max_steps: ArrayLike,
 ) -> TileState:
     """Judge and move, after the host evaluated the trial geometries. Gives `state` up.
 
-    Compiled once for an optimizer, a slack and the shapes, whatever the potential. `reference` is
-    that of `Start`, None where there is no slack.
+    Compiled once for a mover and the shapes, whatever the potential.
     """
     run = _compiled(_settle, jax.default_backend())
-    mover = (program.optimizer, program.potential.slack)
-    return run(mover, state, evaluation, reference, fmax, max_steps)
+    return run(program.mover, state, evaluation, start, fmax, max_steps)
 
 
 @functools.cache
@@ -190,9 +222,10 @@ def _advance(
     budget: jax.Array,
     keep_running: jax.Array,
 ) -> TileState:
-    traces.append((program, start.positions.shape, start.positions.dtype))
-    state = _load(program.optimizer, state, start)
-    mover = (program.optimizer, program.potential.slack)
+    positions = start.geometry.positions
+    traces.append((program, positions.shape, positions.dtype))
+    mover = program.mover
+    state = _load(mover, state, start)
 
     def go_on(carry: tuple[jax.Array, TileState]) -> jax.Array:
         step, state = carry
@@ -202,23 +235,28 @@ def _advance(
     def body(carry: tuple[jax.Array, TileState]) -> tuple[jax.Array, TileState]:
         step, state = carry
         evaluation = evaluate_tile(
-            program.potential, max_steps >= 0, state.trial, state.cell, terms, program.stress
+            program.potential,
+            max_steps >= 0,
+            state.trial.positions,
+            state.trial.cell,
+            terms,
+            program.stress,
         )
-        return step + 1, _settle(mover, state, evaluation, start.reference, fmax, max_steps)
+        return step + 1, _settle(mover, state, evaluation, start, fmax, max_steps)
 
     return lax.while_loop(go_on, body, (jnp.zeros((), jnp.int32), state))[1]
 
 
-def _load(optimizer: Transform[Any], state: TileState, start: Start) -> TileState:
+def _load(mover: Mover, state: TileState, start: Start) -> TileState:
     fresh = start.fresh
-    zero = jnp.zeros((), start.positions.dtype)
-    nan = jnp.full((), jnp.nan, start.positions.dtype)
-    trial = jnp.where(fresh, start.positions, state.trial)
+    zero = jnp.zeros((), state.energy.dtype)
+    nan = jnp.full((), jnp.nan, state.energy.dtype)
+    x = jnp.where(fresh, mover.coordinates.start(start.geometry), state.x)
     status = jnp.where(start.occupied, state.status, jnp.int32(Status.EMPTY))
     return TileState(
-        trial=trial,
-        positions=jnp.where(fresh, start.positions, state.positions),
-        cell=jnp.where(fresh, start.cell, state.cell),
+        x=x,
+        trial=_choose(fresh, start.geometry, state.trial),
+        seen=_choose(fresh, start.geometry, state.seen),
         energy=jnp.where(fresh, nan, state.energy),
         forces=jnp.where(fresh, zero, state.forces),
         stress=None if state.stress is None else jnp.where(fresh, zero, state.stress),
@@ -227,58 +265,92 @@ def _load(optimizer: Transform[Any], state: TileState, start: Start) -> TileStat
         n_steps=jnp.where(fresh, 0, state.n_steps),
         # Whatever was stale has been prepared anew when the host comes back.
         stale=jnp.zeros_like(fresh),
-        optimizer=optimizer.reset(state.optimizer, fresh, trial),
+        optimizer=mover.optimizer.reset(state.optimizer, fresh, x),
     )
 
 
 def _settle(
-    mover: tuple[Transform[Any], float | None],
+    mover: Mover,
     state: TileState,
     evaluation: Evaluation,
-    reference: jax.Array | None,
+    start: Start,
     fmax: jax.Array,
     max_steps: jax.Array,
 ) -> TileState:
-    optimizer, slack = mover
-    energy, forces = evaluation.energy, evaluation.forces
-    longest = root(jnp.max(fold(product(forces, forces)), axis=0))
+    coordinates, needed = mover.coordinates, max_steps >= 0
+    pull = _run(coordinates, needed, coordinates.pull)(
+        state.x, state.trial, evaluation.forces, evaluation.stress, start.terms
+    )
 
     running = state.status == Status.RUNNING
-    finite = jnp.isfinite(energy) & jnp.isfinite(longest)
+    finite = jnp.isfinite(evaluation.energy) & jnp.isfinite(pull.fmax)
+    finite &= jnp.isfinite(pull.residual)
+    done = (pull.fmax < fmax) & (pull.residual < pull.smax)
     judged = jnp.where(state.n_steps >= max_steps, Status.MAX_STEPS, Status.RUNNING)
-    judged = jnp.where(longest < fmax, Status.CONVERGED, judged)
+    judged = jnp.where(done, Status.CONVERGED, judged)
     judged = jnp.where(finite, judged, Status.NON_FINITE).astype(jnp.int32)
     status = jnp.where(running, judged, state.status)
     seen = running & finite
 
-    steps, memory = optimizer.update(-forces, state.optimizer, state.trial)
+    steps, memory = mover.optimizer.update(-pull.forces, state.optimizer, state.x)
+    x, trial, sane = _run(coordinates, needed, coordinates.move)(
+        state.x, steps, state.trial, start.geometry.cell, start.terms
+    )
+    lost = (status == Status.RUNNING) & ~sane
+    status = jnp.where(lost, jnp.int32(Status.EXPLODED), status)
     move = status == Status.RUNNING
-    trial = jnp.where(move, state.trial + steps, state.trial)
     stress = state.stress
     if stress is not None:
         assert evaluation.stress is not None
         stress = jnp.where(seen, evaluation.stress, stress)
+    trial = _choose(move, trial, state.trial)
     return TileState(
+        x=jnp.where(move, x, state.x),
         trial=trial,
-        positions=jnp.where(seen, state.trial, state.positions),
-        cell=state.cell,
-        energy=jnp.where(seen, energy, state.energy),
-        forces=jnp.where(seen, forces, state.forces),
+        seen=_choose(seen, state.trial, state.seen),
+        energy=jnp.where(seen, evaluation.energy, state.energy),
+        forces=jnp.where(seen, evaluation.forces, state.forces),
         stress=stress,
-        fmax=jnp.where(seen, longest, state.fmax),
+        fmax=jnp.where(seen, pull.fmax, state.fmax),
         status=status,
         n_steps=state.n_steps + move,
-        stale=move & _stale(slack, trial, reference),
+        stale=move & _stale(mover, trial, start),
         optimizer=memory,
     )
 
 
-def _stale(slack: float | None, trial: jax.Array, reference: jax.Array | None) -> jax.Array:
-    """(L,) bool: some atom has gone too far for the arrays that were prepared."""
-    if slack is None or reference is None:
-        return jnp.zeros(trial.shape[-1], bool)
-    moved = trial - reference
-    return jnp.max(fold(product(moved, moved)), axis=0) > slack**2
+def _run(coordinates: Coordinates, needed: jax.Array, function: Any) -> Any:
+    """Round what the coordinates compute, apart from the rest; free ones have their own way."""
+    if coordinates.free:
+        return rounded(function)
+    return functools.partial(apart, needed, rounded(function))
+
+
+def _choose(which: jax.Array, a: Geometry, b: Geometry) -> Geometry:
+    """Take the geometries of some lanes from `a`, of the others from `b`."""
+    return jax.tree.map(lambda a, b: jnp.where(which, a, b), a, b)
+
+
+def _stale(mover: Mover, trial: Geometry, start: Start) -> jax.Array:
+    """(L,) bool: atoms or cell have gone too far for the arrays that were prepared.
+
+    In a cell that is strained by E since then, whatever was `reach` apart still is 1 - |E| times as
+    far, less twice the way that atoms have gone in it.
+    """
+    positions, reference = trial.positions, start.reference
+    nothing = jnp.zeros(positions.shape[-1], positions.dtype)
+    if mover.slack is None:
+        return nothing > 0
+    moved, used = positions - reference.positions, nothing
+    if mover.coordinates.cell is not None:
+        assert start.inverse is not None
+        strained = strain(trial.cell, reference.cell, start.inverse)
+        carried = reference.positions[:, None] * strained[:, :, None]
+        moved = moved - fold(carried)
+        size = root(fold(product(strained, strained).reshape(9, -1)))
+        far = jnp.inf if mover.reach is None else mover.reach / 2
+        used = jnp.where(size > 0, size * far, nothing)
+    return root(jnp.max(fold(product(moved, moved)), axis=0)) + used > mover.slack
 
 
 def evaluate_tile(

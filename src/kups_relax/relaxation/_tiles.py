@@ -1,11 +1,14 @@
 """Tiles on the host: the arrays that hold the structures of a batch, lane by lane."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
-from kups_relax.potentials import EnergyModel, Field, Potential, Terms
+from kups_relax.coordinates import FREE, Coordinates, Geometry
+from kups_relax.data import Field, Terms
+from kups_relax.potentials import EnergyModel, Potential
 from kups_relax.potentials._pairs import n_rings, pack_pairs
 from kups_relax.relaxation._classes import SizeClass
 from kups_relax.relaxation._step import Start
@@ -16,28 +19,33 @@ class Tile:
 
     Attributes:
         positions: (3, atom capacity, n_lanes) of the starts; padding atoms are at the origin.
-        cell: (3, 3, n_lanes), cell[i, :, lane] is lattice vector i.
+        cell: (3, 3, n_lanes) of the starts, cell[i, :, lane] is lattice vector i.
         reference: (3, atom capacity, n_lanes): for which positions the arrays were prepared.
+        reference_cell: (3, 3, n_lanes): and for which cell.
         fresh: (n_lanes,) bool: lanes that were filled since `fresh` was last cleared.
         occupied: (n_lanes,) bool.
     """
 
-    def __init__(self, potential: EnergyModel, size: SizeClass, dtype: np.dtype) -> None:
+    def __init__(
+        self,
+        potential: EnergyModel,
+        size: SizeClass,
+        dtype: np.dtype,
+        coordinates: Coordinates = FREE,
+    ) -> None:
         self.size = size
         self.dtype = dtype
         self.positions = np.zeros((3, size.n_atoms, size.n_lanes), dtype)
         self.cell = np.zeros((3, 3, size.n_lanes), dtype)
         self.reference = np.zeros_like(self.positions)
+        self.reference_cell = np.zeros_like(self.cell)
+        self._inverse = np.zeros_like(self.cell)
         self.fresh = np.zeros(size.n_lanes, bool)
         self.occupied = np.zeros(size.n_lanes, bool)
-        self._fields = dict(potential.fields())
-        self._lengths = {"atoms": size.n_atoms, **dict(size.capacities)}
-        self._parameters = potential.parameters() if isinstance(potential, Potential) else None
-        self._counts = {axis: np.zeros(size.n_lanes, np.int32) for axis in self._lengths}
-        self._arrays = {
-            name: np.full((*self._shape(field), size.n_lanes), field.fill, self._dtype(field))
-            for name, field in self._fields.items()
-        }
+        self._coordinates = coordinates
+        parameters = potential.parameters() if isinstance(potential, Potential) else None
+        self._terms = _Block(potential.fields(), size, dtype, parameters)
+        self._moves = _Block(coordinates.fields(), size, dtype)
 
     def put(
         self,
@@ -45,6 +53,7 @@ class Tile:
         positions: np.ndarray,
         prepared: Mapping[str, np.ndarray],
         cell: np.ndarray | None = None,
+        moves: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Fill a lane.
 
@@ -53,23 +62,94 @@ class Tile:
             positions: (n_atoms, 3), Angstrom.
             prepared: What the potential made of the structure.
             cell: (3, 3), rows are lattice vectors, Angstrom; None: there is none.
+            moves: The arrays of its coordinates; None where all is free.
         """
         n = len(positions)
         self.positions[:, :, lane] = 0
         self.positions[:, :n, lane] = positions.T
         self.cell[..., lane] = 0 if cell is None else cell
-        self._counts["atoms"][lane] = n
-        self.prepare(lane, positions, prepared)
+        self._moves.put(lane, n, moves or {})
+        self.prepare(lane, positions, prepared, cell)
         self.fresh[lane] = self.occupied[lane] = True
 
-    def prepare(self, lane: int, positions: np.ndarray, prepared: Mapping[str, np.ndarray]) -> None:
-        """Put a lane's arrays in place, made for these (n_atoms, 3) positions."""
+    def prepare(
+        self,
+        lane: int,
+        positions: np.ndarray,
+        prepared: Mapping[str, np.ndarray],
+        cell: np.ndarray | None,
+    ) -> None:
+        """Put a lane's arrays in place, made for these (n_atoms, 3) positions and this cell."""
         self.reference[:, :, lane] = 0
         self.reference[:, : len(positions), lane] = positions.T
+        self.reference_cell[..., lane] = 0 if cell is None else cell
+        if self._coordinates.cell is not None:
+            self._inverse[..., lane] = np.linalg.inv(self.reference_cell[..., lane])
+        self._terms.put(lane, len(positions), prepared)
+
+    def free(self, lane: int) -> None:
+        """Give a lane up. Its rows stay as they are, valid numbers that nobody reads."""
+        self.occupied[lane] = False
+
+    def start(self, moves: Terms | None = None) -> Start:
+        """Copy what the device program needs to know of the lanes.
+
+        Args:
+            moves: What `moves` returned, when lanes were filled last.
+        """
+        return Start(
+            geometry=_geometry(self.positions, self.cell),
+            reference=_geometry(self.reference, self.reference_cell),
+            inverse=None if self._coordinates.cell is None else _copy(self._inverse),
+            terms=moves,
+            fresh=_copy(self.fresh),
+            occupied=_copy(self.occupied),
+        )
+
+    def terms(self) -> Terms:
+        """Put on the device what the potential needs; later changes here do not reach it."""
+        return self._terms.on_device()
+
+    def moves(self) -> Terms | None:
+        """Put on the device what the coordinates need; None where all is free."""
+        return None if self._coordinates.free else self._moves.on_device()
+
+
+class _Block:
+    """The arrays of some fields, in all lanes."""
+
+    def __init__(
+        self, fields: Mapping[str, Field], size: SizeClass, dtype: np.dtype, parameters: Any = None
+    ) -> None:
+        self._fields = dict(fields)
+        self._parameters = parameters
+        self._n_atoms = size.n_atoms
+        lengths = {"atoms": size.n_atoms, **dict(size.capacities)}
+        axes = {a for field in self._fields.values() for a in field.axes if isinstance(a, str)}
+        named = {"atoms", *axes} - {"pairs"}
+        self._counts = {axis: np.zeros(size.n_lanes, np.int32) for axis in sorted(named)}
+
+        def shape(field: Field) -> tuple[int, ...]:
+            if field.axes == ("pairs",):
+                return (n_rings(size.n_atoms), size.n_atoms)
+            return tuple(lengths[a] if isinstance(a, str) else a for a in field.axes)
+
+        self._arrays = {
+            name: np.full(
+                (*shape(field), size.n_lanes),
+                field.fill,
+                dtype if field.kind == "float" else np.int32,
+            )
+            for name, field in self._fields.items()
+        }
+
+    def put(self, lane: int, n_atoms: int, prepared: Mapping[str, np.ndarray]) -> None:
+        """Fill a lane."""
+        self._counts["atoms"][lane] = n_atoms
         for name, field in self._fields.items():
             array, value = self._arrays[name], np.asarray(prepared[name])
             if field.axes == ("pairs",):
-                array[..., lane] = pack_pairs(value, self.size.n_atoms, field.fill)
+                array[..., lane] = pack_pairs(value, self._n_atoms, field.fill)
                 continue
             array[..., lane] = field.fill
             array[(*(slice(length) for length in value.shape), lane)] = value
@@ -77,17 +157,8 @@ class Tile:
                 if isinstance(axis, str):
                     self._counts[axis][lane] = length
 
-    def free(self, lane: int) -> None:
-        """Give a lane up. Its rows stay as they are, valid numbers that nobody reads."""
-        self.occupied[lane] = False
-
-    def start(self) -> Start:
-        """Copy what the device program needs to know of the lanes."""
-        names = ("positions", "cell", "reference", "fresh", "occupied")
-        return Start(**{name: getattr(self, name).copy() for name in names})
-
-    def terms(self) -> Terms:
-        """Put on the device what the potential needs; later changes here do not reach it."""
+    def on_device(self) -> Terms:
+        """Copy them."""
         arrays = {name: array.copy() for name, array in self._arrays.items()}
         counts = {axis: count.copy() for axis, count in self._counts.items()}
         return Terms(
@@ -96,10 +167,10 @@ class Tile:
             parameters=self._parameters,
         )
 
-    def _shape(self, field: Field) -> tuple[int, ...]:
-        if field.axes == ("pairs",):
-            return (n_rings(self.size.n_atoms), self.size.n_atoms)
-        return tuple(self._lengths[a] if isinstance(a, str) else a for a in field.axes)
 
-    def _dtype(self, field: Field) -> np.dtype:
-        return self.dtype if field.kind == "float" else np.dtype(np.int32)
+def _geometry(positions: np.ndarray, cell: np.ndarray) -> Geometry:
+    return Geometry(positions=_copy(positions), cell=_copy(cell))
+
+
+def _copy(array: np.ndarray) -> Any:
+    return array.copy()

@@ -1,0 +1,213 @@
+"""How a cell may change, and what it is judged by: the options of users, and their mathematics.
+
+The deformation F takes the cell at the start, and all that is in it, to the cell of the moment:
+cell = cell0 @ F.T, atoms x = u @ F.T. What the optimizer moves are the atoms' u, and three rows for
+the cell, of which F is a function.
+"""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kups_relax.coordinates import _matrices as m
+from kups_relax.errors import OptionError
+
+# 1 eV/Angstrom^3 in GPa (CODATA 2018, by which 1 e is 1.602176634e-19 C exactly).
+_GPA = 160.2176634
+
+
+def gpa(pressure: float) -> float:
+    """Convert a pressure from GPa to eV/Angstrom^3.
+
+    Example:
+        >>> round(gpa(160.2176634), 12)
+        1.0
+    """
+    return pressure / _GPA
+
+
+@dataclasses.dataclass(frozen=True)
+class VariableCell(abc.ABC):
+    """Relax the cell together with the atoms.
+
+    What is minimised is the enthalpy, energy + pressure * volume. The three rows of the cell are
+    judged with the atoms, as ASE's filters do: all of them have to fall below `fmax`.
+
+    Attributes:
+        pressure: eV/Angstrom^3, see `gpa`; positive pressure compresses. Asks for structures that
+            are periodic along all axes.
+        mask: Which components of the strain may change: six (xx, yy, zz, yz, xz, xy) or 3 x 3,
+            True or False. None: all.
+        hydrostatic_strain: Whether the cell may change its volume only, not its shape.
+        constant_volume: Whether the cell may change its shape only. `UnitCell` keeps the volume to
+            first order, as ASE does; `FrechetCell` keeps it.
+        cell_factor: What the rows of the cell are multiplied by, so that they are on the scale of
+            the atoms'. None: the number of atoms.
+        smax: Threshold for the stress, eV/Angstrom^3: the largest component, by its absolute
+            value, of what is left of it after pressure and mask. The cell is then judged by this
+            alone, and the atoms by `fmax`. None: the rows of the cell are judged by `fmax` too.
+        max_strain: The longest change of a lattice vector in one step, as a fraction of its
+            length. A step that would change one by more is shortened as a whole.
+    """
+
+    pressure: float = 0.0
+    mask: Any = None
+    hydrostatic_strain: bool = False
+    constant_volume: bool = False
+    cell_factor: float | None = None
+    smax: float | None = None
+    max_strain: float = 0.05
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        kind = type(self).__name__
+        if not math.isfinite(self.pressure):
+            raise OptionError(f"{kind}: pressure is {self.pressure}; expected a finite number.")
+        if self.mask is not None:
+            mask = np.asarray(self.mask)
+            if mask.shape not in ((6,), (3, 3)) or not np.isin(mask, (0, 1)).all():
+                raise OptionError(
+                    f"{kind}: mask is {self.mask!r}; expected six values (xx, yy, zz, yz, xz, xy) "
+                    "or 3 x 3, each True or False."
+                )
+            # A value that can be hashed.
+            values = mask.astype(bool).tolist()
+            frozen = tuple(map(tuple, values)) if mask.ndim == 2 else tuple(values)
+            object.__setattr__(self, "mask", frozen)
+        if self.hydrostatic_strain and self.constant_volume:
+            raise OptionError(
+                f"{kind}: hydrostatic_strain and constant_volume leave nothing to change. Set one."
+            )
+        for option in ("cell_factor", "smax", "max_strain"):
+            value = getattr(self, option)
+            if value is not None and not 0 < value < math.inf:
+                raise OptionError(f"{kind}: {option} is {value}; it must be greater than 0.")
+
+    @property
+    def form(self) -> "VariableCell":
+        """What programs depend on; the rest is data."""
+        return type(self)(
+            hydrostatic_strain=self.hydrostatic_strain, constant_volume=self.constant_volume
+        )
+
+    def arrays(self, n_atoms: int) -> Mapping[str, np.ndarray]:
+        """Say all that is data, for a structure of so many atoms."""
+        mask = np.ones(6) if self.mask is None else np.asarray(self.mask, np.float64)
+        if mask.ndim == 1:
+            mask = mask[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+        return {
+            "pressure": np.array(self.pressure),
+            "mask": mask,
+            "factor": np.array(self.cell_factor or n_atoms, np.float64),
+            "smax": np.array(np.nan if self.smax is None else self.smax),
+            "max_strain": np.array(self.max_strain),
+        }
+
+    @abc.abstractmethod
+    def deformation(self, rows: jax.Array) -> jax.Array:
+        """F - 1 of the cell's coordinates, (3, 3, L) both, before the mask."""
+
+    @abc.abstractmethod
+    def pulled_back(self, rows: jax.Array, slope: jax.Array) -> jax.Array:
+        """The derivative by the cell's coordinates, from that by F, (3, 3, L) each."""
+
+    def allowed(self, slope: jax.Array, mask: jax.Array) -> jax.Array:
+        """What is left of a (3, 3, L) derivative by F, or a stress, in a cell that is held so."""
+        if self.hydrostatic_strain:
+            slope = m.identity(slope) * (m.trace(slope) / 3.0)
+        return slope * mask
+
+    def without_volume(self, slope: jax.Array) -> jax.Array:
+        """Take the share of the volume out, where that is constant."""
+        if self.constant_volume:
+            slope = slope - m.identity(slope) * (m.trace(slope) / 3.0)
+        return slope
+
+
+@dataclasses.dataclass(frozen=True)
+class FrechetCell(VariableCell):
+    """Relax the cell along the logarithm of its deformation: ASE's `FrechetCellFilter`.
+
+    Steps are those of ASE's filter, whose `exp_cell_factor` is our `cell_factor`. The gradient is
+    the total one, through the derivative of the matrix exponential. A mask whose components do
+    not stand for a group of deformations (say, xy alone) is where ASE's gradient is not total,
+    and where steps differ from ASE's in second order of the strain.
+
+    See `VariableCell` for the options.
+
+    References:
+        ASE 3.29, `ase.filters.FrechetCellFilter`.
+
+    Example:
+        >>> FrechetCell(pressure=gpa(5), mask=[1, 1, 0, 0, 0, 1]).mask
+        (True, True, False, False, False, True)
+    """
+
+    name: ClassVar[str] = "frechet"
+
+    def deformation(self, rows: jax.Array) -> jax.Array:
+        """See `VariableCell.deformation`."""
+        return m.expm1(rows)
+
+    def pulled_back(self, rows: jax.Array, slope: jax.Array) -> jax.Array:
+        """See `VariableCell.pulled_back`."""
+        return m.expm1_and_derivative(m.transpose(rows), slope)[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitCell(VariableCell):
+    """Relax the cell along its deformation: ASE's `UnitCellFilter`.
+
+    See `VariableCell` for the options.
+
+    References:
+        Tadmor, Smith, Bernstein and Kaxiras, Phys. Rev. B 1999, 59, 235,
+        doi:10.1103/PhysRevB.59.235.
+    """
+
+    name: ClassVar[str] = "unit"
+
+    def deformation(self, rows: jax.Array) -> jax.Array:
+        """See `VariableCell.deformation`."""
+        return rows
+
+    def pulled_back(self, rows: jax.Array, slope: jax.Array) -> jax.Array:
+        """See `VariableCell.pulled_back`."""
+        del rows
+        return slope
+
+
+NAMED: dict[str, type[VariableCell]] = {cell.name: cell for cell in (FrechetCell, UnitCell)}
+
+
+def get(cell: Any) -> VariableCell | None:
+    """Return what a name stands for; None stays None, and cells stay what they are.
+
+    Raises:
+        OptionError: It is neither.
+    """
+    if cell is None or isinstance(cell, VariableCell):
+        return cell
+    if isinstance(cell, str) and cell in NAMED:
+        return NAMED[cell]()
+    raise OptionError(
+        f"cell is {cell!r}; expected None (cells do not change), a FrechetCell, a UnitCell, or one "
+        f"of {', '.join(map(repr, NAMED))}."
+    )
+
+
+def strain(cell: jax.Array, reference: jax.Array, inverse: jax.Array) -> jax.Array:
+    """(3, 3, L) E of cell = reference @ (1 + E)."""
+    return m.multiply(inverse, cell - reference)
+
+
+def longest_change(before: jax.Array, after: jax.Array) -> jax.Array:
+    """(L,) the largest change of a lattice vector, as a fraction of its length."""
+    return jnp.max(m.row_norms(after - before) / m.row_norms(before), axis=0)
