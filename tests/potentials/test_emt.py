@@ -135,11 +135,11 @@ def test_no_bit_depends_on_the_skin(dtype, skins, chosen):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_lists_made_anew_on_the_way_change_no_bit(dtype):
-    atoms = [icosahedron(2, seed) for seed in range(3)] + [bulk("Cu", cubic=True) * (2, 1, 1)]
+    atoms = [icosahedron(2, seed) for seed in range(3)]
     for seed, structure in enumerate(atoms):
         structure.rattle(0.3, seed=seed)
     options = {"fmax": 1e-3, "max_steps": 60, "dtype": dtype, "progress": False}
-    long, short = (kr.relax(atoms, EMT(skin=skin), **options) for skin in (6.0, 0.15))
+    long, short = (kr.relax(atoms, EMT(skin=skin), **options) for skin in (2.0, 0.1))
     for i in range(len(atoms)):
         moved = np.linalg.norm(long.atoms[i].positions - atoms[i].positions, axis=1).max()
         assert moved > 0.2  # more than the slack of the short skin
@@ -149,10 +149,18 @@ def test_lists_made_anew_on_the_way_change_no_bit(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_structures_get_in_a_batch_what_they_get_alone(dtype):
-    structures = [*CASES.values(), *(icosahedron(2, seed) for seed in range(4))]
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("sheared", "far apart", "barely", "lone", "wire"),
+        pytest.param(tuple(CASES), marks=pytest.mark.slow),
+    ],
+    ids=["some", "all"],
+)
+def test_structures_get_in_a_batch_what_they_get_alone(names, dtype):
+    structures = [CASES[name] for name in names] + [icosahedron(2, seed) for seed in range(3)]
     # So short a skin is used up on the way.
-    report = kr.verify(structures, EMT(skin=0.1), draws=6, dtype=dtype, max_steps=25, fmax=1e-3)
+    report = kr.verify(structures, EMT(skin=0.1), draws=5, dtype=dtype, max_steps=25, fmax=1e-3)
     assert report.ok, report
 
 
@@ -162,7 +170,7 @@ def test_a_list_that_outgrows_its_arrays_starts_again_the_same():
     atoms.positions *= 1.6
     options = {"fmax": 1e-2, "max_steps": 80, "progress": False}
     alone = kr.relax([atoms], EMT(skin=0.1), **options)
-    roomy = kr.relax([atoms], EMT(skin=8.0), **options)
+    roomy = kr.relax([atoms], EMT(skin=2.0), **options)
     assert_same_bits(alone.atoms[0].positions, roomy.atoms[0].positions)
     company = kr.relax([icosahedron(2, 2), atoms, icosahedron(2, 3)], EMT(skin=0.1), **options)
     assert_same_result(company, 1, alone, 0)
@@ -170,12 +178,11 @@ def test_a_list_that_outgrows_its_arrays_starts_again_the_same():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_calculator_has_the_bits_of_a_relaxation(dtype):
-    for name in ("slab", "cluster"):
-        result = kr.relax([CASES[name]], EMT(), max_steps=4, dtype=dtype, progress=False)
-        atoms = result.atoms[0].copy()
-        atoms.calc = JaxCalculator(EMT(), dtype=dtype)
-        assert_same_bits(atoms.get_forces(), result.atoms[0].get_forces())
-        assert_same_bits(atoms.get_potential_energy(), result.energy[0])
+    result = kr.relax([CASES["sheared"]], EMT(skin=0.1), max_steps=4, dtype=dtype, progress=False)
+    atoms = result.atoms[0].copy()
+    atoms.calc = JaxCalculator(EMT(skin=0.1), dtype=dtype)
+    for get in ("get_forces", "get_potential_energy", "get_stress"):
+        assert_same_bits(getattr(atoms, get)(), getattr(result.atoms[0], get)())
 
 
 def test_relaxed_clusters_have_the_energies_of_ase():
@@ -192,9 +199,11 @@ def test_relaxed_clusters_have_the_energies_of_ase():
 
 
 @pytest.mark.slow
-def test_every_check_of_a_potential_passes():
-    chosen = ("sheared", "one atom", "slab", "molecule", "lone", "cluster")
-    report = kr.testing.check_potential(EMT(), [CASES[name] for name in chosen])
+def test_every_check_of_a_potential_but_one_passes():
+    structures = [bulk("Cu", a=3.5) * (2, 1, 1), CASES["slab"], CASES["lone"]]
+    # It is not continuous at the cutoff, and neither is ASE's: see its docstring.
+    chosen = set(kr.testing.CHECKS) - {"continuity"}
+    report = kr.testing.check_potential(EMT(), structures, checks=chosen)
     assert report.ok, report
 
 
