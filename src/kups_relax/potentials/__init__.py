@@ -6,7 +6,6 @@ from kups_relax.potentials._ase_calculator import AseCalculator as AseCalculator
 from kups_relax.potentials._base import EnergyModel as EnergyModel
 from kups_relax.potentials._base import Evaluation as Evaluation
 from kups_relax.potentials._base import Potential as Potential
-from kups_relax.potentials._base import Terms as Terms
 from kups_relax.potentials._emt import EMT as EMT
 from kups_relax.potentials._graph import Graph as Graph
 from kups_relax.potentials._graph_model import GraphModel as GraphModel

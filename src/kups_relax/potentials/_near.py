@@ -25,9 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from kups_relax.data import Structure
+from kups_relax.data import Field, Structure, Terms
 from kups_relax.ops import fold
-from kups_relax.potentials._base import Field, Terms
 from kups_relax.potentials._neighbor_sums import LIST_FIELDS, list_arrays, list_neighbors, virial
 from kups_relax.potentials._triplets import pick
 

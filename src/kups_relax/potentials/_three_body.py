@@ -8,10 +8,10 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import numpy as np
 
-from kups_relax.data import Structure
+from kups_relax.data import Field, Structure, Terms
 from kups_relax.errors import OptionError
 from kups_relax.ops import fold
-from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
+from kups_relax.potentials._base import Evaluation, Potential
 from kups_relax.potentials._near import Near, near, near_arrays, near_fields
 from kups_relax.potentials._neighbor_sums import stress
 from kups_relax.potentials._triplets import (
