@@ -136,8 +136,9 @@ def _bytes(potential: kr.potentials.EMT, atoms: ase.Atoms, optimizer: str, dtype
     size = size_class(potential, len(atoms), axis_lengths(potential, prepared))
     tile = Tile(potential, size, np.dtype(dtype))
     program = Program(potential, kr.optimizers.get(optimizer))
-    state = program.empty(tile.positions.shape, tile.dtype)
-    held = jax.tree.leaves((tile.terms().arrays, state))
+    with jax.enable_x64(dtype == "float64"):
+        state = program.empty(tile.positions.shape, tile.dtype)
+        held = jax.tree.leaves((tile.terms().arrays, state))
     return sum(x.nbytes for x in held) / (size.n_lanes * len(atoms))
 
 
