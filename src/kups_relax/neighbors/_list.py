@@ -71,9 +71,9 @@ def neighbor_list(
     points, box, wraps = _boxed(positions, cell, pbc, reach)
     _refuse_collapse(len(positions), box, cutoff, where)
     i, j, shifts = _candidates(points, box, pbc, reach)
-    shifts = shifts + wraps[i] - wraps[j]
     vectors = positions[j] - positions[i]
     if pbc.any():
+        shifts = shifts + wraps[i] - wraps[j]
         vectors += _combine(shifts, cell)
     x, y, z = vectors.T
     near = x * x + y * y + z * z < cutoff * cutoff
