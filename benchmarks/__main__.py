@@ -19,6 +19,7 @@ NAMES = (
     "first_call",
     "argon",
     "conformers",
+    "clusters",
     "xtb",
 )
 # Run when they are named: they need packages that are no part of a default installation.

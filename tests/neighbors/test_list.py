@@ -196,3 +196,14 @@ def test_many_atoms_in_a_long_thin_box_do_not_end_the_process():
     assert (i == j).sum() == 2 * 1000
     lengths = np.linalg.norm(positions[j] - positions[i] + shifts @ cell, axis=1)
     assert lengths.max() < 1.0
+
+
+@pytest.mark.parametrize("far", [0, 5, 2**30])
+def test_the_order_is_that_of_i_j_and_shift_however_large_the_shifts(far):
+    random = np.random.default_rng(0)
+    i, j = random.integers(0, 9, (2, 400))
+    shifts = random.integers(-2, 3, (400, 3)) + random.choice([-far, 0, far], (400, 3))
+    rows = np.unique(np.column_stack([i, j, shifts]), axis=0)
+    mixed = random.permutation(rows)
+    i, j, shifts = mixed[:, 0], mixed[:, 1], mixed[:, 2:]
+    np.testing.assert_array_equal(mixed[_list._order(i, j, shifts, 9)], rows)

@@ -401,3 +401,19 @@ def test_product_quotient_and_root_stand_alone(dtype):
     with jax.enable_x64(dtype == "float64"):
         assert_same_bits(jax.jit(function)(a, b, c), expected)
     assert quotient(1, 4) == 0.25
+
+
+def test_a_loop_that_fills_an_array_rounds_what_it_writes_and_not_the_array():
+    def fill(x, n):
+        def body(k, out):
+            part = lax.dynamic_slice_in_dim(x, k * 4, 4)
+            return lax.dynamic_update_slice_in_dim(out, part / (part + 1.0), k * 4, axis=0)
+
+        return lax.fori_loop(0, n, body, jnp.zeros_like(x))
+
+    x = jnp.asarray(numbers(32, np.float64)[2])
+    assert_same_bits(jax.jit(rounded(fill))(x, 8), np.asarray(x) / (np.asarray(x) + 1.0))
+    [loop] = [e for e in jax.make_jaxpr(rounded(fill))(x, 8).eqns if e.primitive.name == "while"]
+    body = loop.params["body_jaxpr"].jaxpr
+    sizes = {e.outvars[0].aval.shape for e in body.eqns if e.primitive.name == "xor"}
+    assert sizes == {(4,)}

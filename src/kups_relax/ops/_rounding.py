@@ -141,6 +141,8 @@ def _apply(equation: Any, inputs: list[_Value]) -> list[_Value]:
         out = _arithmetic(equation, inputs)
         if out is not None:
             return [_Value(out[0], few, out[1])]
+    if name in _STORED:
+        inputs = [x._replace(array=_closed(x), open=frozenset()) for x in inputs]
     params, still_open = dict(equation.params), frozenset[str]().union(*[x.open for x in inputs])
     args = [x.array for x in inputs]
     for key, value in params.items():
@@ -188,6 +190,10 @@ _KEPT = frozenset({
     "logistic", "sinh", "cosh", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "asinh",
     "acosh", "atanh", "erf", "erfc", "erf_inv", "lgamma", "digamma",
 })  # fmt: skip
+
+# What writes into a part of an array. Closed before, or else a loop that fills an array would close
+# all of it each time around.
+_STORED = frozenset({"dynamic_update_slice", "scatter"})
 
 # Calls whose body takes the call's own arguments, and which only mattered for differentiation.
 _INLINED = {

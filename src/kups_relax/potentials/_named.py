@@ -5,13 +5,18 @@ from typing import Any
 
 from kups_relax.errors import OptionError
 from kups_relax.potentials._base import EnergyModel, Potential
+from kups_relax.potentials._emt import EMT
 from kups_relax.potentials._harmonic import Harmonic
 from kups_relax.potentials._lennard_jones import LennardJones
 from kups_relax.potentials._loaded import FORM, is_location, load
 from kups_relax.potentials._mmff94 import MMFF94
 from kups_relax.potentials._morse import Morse
+from kups_relax.potentials._stillinger_weber import StillingerWeber
+from kups_relax.potentials._tersoff import Tersoff
 
-NAMED: dict[str, type[Potential]] = {p.name: p for p in (MMFF94, LennardJones, Morse, Harmonic)}
+NAMED: dict[str, type[Potential]] = {
+    p.name: p for p in (MMFF94, LennardJones, Morse, EMT, StillingerWeber, Tersoff, Harmonic)
+}
 
 
 def get(potential: Any) -> EnergyModel:

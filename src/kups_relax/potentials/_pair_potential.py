@@ -13,20 +13,23 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from kups_relax.data import Structure
 from kups_relax.errors import PotentialError
-from kups_relax.neighbors import neighbor_list, neighbor_matrix
-from kups_relax.ops import fold, take_rows
+from kups_relax.ops import fold
 from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
+from kups_relax.potentials._neighbor_sums import (
+    LIST_FIELDS,
+    list_arrays,
+    list_neighbors,
+    stress,
+    sum_over_neighbors,
+    virial,
+)
 from kups_relax.potentials._pairs import all_pairs
 
 # Where lists beat all pairs, atoms.
 _MANY = 200
-
-# Neighbours of each atom at a time. Atom capacities are multiples of it, and so are widths.
-_CHUNK = 8
 
 
 class PairPotential(Potential):
@@ -91,12 +94,7 @@ class PairPotential(Potential):
 
 @dataclasses.dataclass(frozen=True)
 class NeighborPairs(Potential):
-    """A pair potential by neighbour lists: in any cell, periodic or not.
-
-    Each atom adds up its neighbours one after the other, in the order of the list: by index and
-    cell. What is listed beyond the cutoff adds 0, which changes no bit, so it makes no difference
-    when the list was made, how wide it is, or how large the skin.
-    """
+    """A pair potential by neighbour lists: in any cell, periodic or not."""
 
     of: PairPotential
 
@@ -123,98 +121,47 @@ class NeighborPairs(Potential):
     def fields(self) -> Mapping[str, Field]:
         """See `Potential.fields`."""
         return {
-            "neighbor": Field(("neighbors", "atoms"), "int", -1),
-            "shift": Field(("neighbors", 3, "atoms"), "int"),
+            **LIST_FIELDS,
             **{name: Field(("neighbors", "atoms")) for name in self.of.parameter_names},
         }
 
     def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
         """See `Potential.prepare`."""
         assert self.of.cutoff is not None
-        # A little more than the skin, for positions that the run rounds.
-        reach = self.of.cutoff + 1.001 * self.of.skin
-        found = neighbor_list(
-            structure.positions, structure.cell, structure.pbc, reach, label=structure.id
-        )
-        matrix = neighbor_matrix(*found, structure.n_atoms)
+        matrix = list_neighbors(structure, self.of.cutoff, self.of.skin)
         listed = matrix.neighbor >= 0
         here = np.arange(structure.n_atoms)[:, None]
         mixed = zip(self.of.parameter_names, self.of.mixed(structure), strict=True)
         return {
-            "neighbor": matrix.neighbor.T,
-            "shift": np.moveaxis(matrix.shift, 0, 2),
+            **list_arrays(matrix),
             **{name: np.where(listed, m[here, matrix.neighbor], 0.0).T for name, m in mixed},
         }
 
     def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
         """See `Potential.evaluate`."""
-        names = ("neighbor", "shift", *self.of.parameter_names)
-        chunks = [_chunks(terms[name]) for name in names]
-        width = terms.counts["neighbors"]
         atom = jnp.arange(positions.shape[1], dtype=jnp.int32)[:, None]
         zero = jnp.zeros((), positions.dtype)
 
-        def add(k: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-            neighbor, shift, *parameters = (x[k] for x in chunks)
+        def term(
+            neighbor: jax.Array, d: jax.Array, *parameters: jax.Array
+        ) -> tuple[jax.Array, jax.Array, jax.Array]:
             counts = neighbor >= 0
-            shift = shift.astype(positions.dtype)
-            d = take_rows(positions, jnp.maximum(neighbor, 0)) - positions[:, None]
-            d = d + _offsets(jnp.moveaxis(shift, 1, 0), cell)
             r2 = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
             energy, slope = self.of.pair(jnp.where(counts, r2, 1.0), *parameters)
             energy = jnp.where(counts, energy, zero)
             pull = jnp.where(counts, slope + slope, zero) * d
             # An atom's own images move with it: they strain the cell, and do not push it.
             push = jnp.where(neighbor == atom, zero, pull)
-            virial = jnp.stack([pull[a] * d[b] for a, b in _VOIGT])
-            return tuple(map(_in_turn, sums, (energy[None], push, virial)))
+            return energy[None], push, virial(pull, d)
 
-        shape = positions.shape[1:]
-        start = tuple(jnp.zeros((n, *shape), positions.dtype) for n in (1, 3, 6))
-        # As many as any lane needs: the rest would add 0.
-        n_chunks = (jnp.max(width) + jnp.int32(_CHUNK - 1)) // jnp.int32(_CHUNK)
-        energy, forces, virial = lax.fori_loop(jnp.int32(0), n_chunks, add, start)
+        energy, forces, strained = sum_over_neighbors(
+            term, (1, 3, 6), positions, cell, terms, *self.of.parameter_names
+        )
         # Every pair stands in two rows.
         energies = energy[0] * 0.5
         return Evaluation(
             energy=fold(energies),
             forces=forces,
-            stress=_stress(fold(virial, axis=1) * 0.5, cell),
+            stress=stress(fold(strained, axis=1) * 0.5, cell),
             energies=energies,
         )
-
-
-# The components of a symmetric 3 x 3 matrix, and where each component of the matrix is in them.
-_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-_MATRIX = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]], np.int32)
-
-
-def _chunks(x: jax.Array) -> jax.Array:
-    """(width, ...) to (width / chunk, chunk, ...)."""
-    assert x.shape[0] % _CHUNK == 0, x.shape
-    return x.reshape(-1, _CHUNK, *x.shape[1:])
-
-
-def _in_turn(total: jax.Array, terms: jax.Array) -> jax.Array:
-    """Add (n, chunk, ...) to (n, ...), one after the other."""
-    for k in range(_CHUNK):
-        total = total + terms[:, k]
-    return total
-
-
-def _offsets(shifts: jax.Array, cell: jax.Array) -> jax.Array:
-    """Where images are, (3, ..., L), from whole numbers of cells (3, ..., L)."""
-    return jnp.stack([fold(shifts * cell[:, k, None, None]) for k in range(3)])
-
-
-def _stress(virial: jax.Array, cell: jax.Array) -> jax.Array:
-    """(3, 3, L): the derivative by the strain (6, L) over the volume; 0 where there is none."""
-    a, b, c = cell[0], cell[1], cell[2]
-    volume = jnp.abs(
-        a[0] * (b[1] * c[2] - b[2] * c[1])
-        + a[1] * (b[2] * c[0] - b[0] * c[2])
-        + a[2] * (b[0] * c[1] - b[1] * c[0])
-    )
-    solid = volume > 0
-    stress = jnp.where(solid, virial / jnp.where(solid, volume, 1.0), 0.0)
-    return stress[_MATRIX]
