@@ -1,0 +1,1 @@
+"""What may move: constraints and cells, as coordinates of a relaxation."""
