@@ -194,7 +194,7 @@ CRYSTALS = (
     ("anatase", "Pd Cu", "emt"),
     ("marcasite", "Au Ni", "emt"),
     ("cuprite", "Ag Cu", "emt"),
-    ("MoSi2", "Pt Ag", "emt"),
+    ("MoSi2", "Au Cu", "emt"),
     ("Al3Ti", "Au Al Al", "emt"),
     ("Ni3Sn", "Pt Ni", "emt"),
     ("A15", "Pt Ni", "emt"),

@@ -68,7 +68,7 @@ def held_by(structure: Structure, moving_cell: bool) -> Held:
             FixedLine and FixedPlane act on Cartesian steps, as the cell is at the time.
 
     Returns:
-        The maps; `kinds` is empty where nothing is held. Takes 0.3 us without constraints.
+        The maps; `kinds` is empty where nothing is held. Takes less than 1 us without constraints.
 
     Raises:
         StructureError: A constraint that is not honoured, refers to atoms that do not exist, is
