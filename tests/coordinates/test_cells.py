@@ -122,7 +122,7 @@ def test_forces_on_the_cell_are_the_slope_of_the_enthalpy(kind, pressure):
     @jax.jit
     def geometry(x):
         nothing = Geometry(positions=np.zeros((3, n, 1)), cell=first)
-        _, here, _ = coordinates.move(x, np.zeros_like(x), nothing, first, terms)
+        _, here, _ = coordinates.move(x, jax.numpy.zeros_like(x), nothing, first, terms)
         return here
 
     atoms = crystal(7)

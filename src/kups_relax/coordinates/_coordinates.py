@@ -275,6 +275,8 @@ def coordinates_of(
     if cell is None:
         return Coordinates(held=constraints.kinds), constraints.arrays
     _check(structure, cell)
+    if "symmetry" in constraints.kinds:
+        _check_mask(structure, cell, constraints.arrays["rotation"].transpose(2, 0, 1))
     arrays = {**cell.arrays(structure.n_atoms), **constraints.arrays}
     return Coordinates(cell.form, constraints.kinds), arrays
 
@@ -290,6 +292,22 @@ def _check(structure: Structure, cell: VariableCell) -> None:
         raise StructureError(
             f"{structure.id!r}: pbc is {structure.pbc.tolist()}, and a pressure would act on the "
             "vacuum of the other axes. Relax it with pressure=0."
+        )
+
+
+def _check_mask(structure: Structure, cell: VariableCell, rotation: np.ndarray) -> None:
+    """Refuse a mask that lets the cell change in some direction, and not in an equal one."""
+
+    def symmetric(strain: np.ndarray) -> np.ndarray:
+        return np.mean(rotation @ strain @ rotation.transpose(0, 2, 1), axis=0)
+
+    # One strain of all components tells.
+    masked = cell.arrays(1)["mask"] * symmetric(np.diag([1.0, 2.0, 4.0]) + 0.5)
+    if np.abs(symmetric(masked) - masked).max() > 1e-10:
+        raise StructureError(
+            f"{structure.id!r}: the mask {cell.mask} and FixSymmetry cannot be kept together: the "
+            "symmetry makes strains equal of which only some may change. Choose a mask that has "
+            "the symmetry, or remove the constraint."
         )
 
 
