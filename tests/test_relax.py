@@ -10,7 +10,7 @@ import optax
 import pytest
 from ase import Atoms
 from ase.calculators.lj import LennardJones as AseLennardJones
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, Hookean
 
 import kups_relax as kr
 from helpers import (
@@ -311,10 +311,15 @@ BAD = {
         "pbc is",
         "set pbc=False",
     ),
-    "constraints": (
-        Atoms("Ar2", [[0, 0, 0], [0, 0, 4]], constraint=FixAtoms([0]), info={"id": "bad"}),
-        r"carries constraints \(FixAtoms\)",
-        "del atoms.constraints",
+    "constraint of no atom": (
+        Atoms("Ar2", [[0, 0, 0], [0, 0, 4]], constraint=FixAtoms([7]), info={"id": "bad"}),
+        "FixAtoms.* 7",
+        "",
+    ),
+    "constraint that is not kept": (
+        Atoms("Ar2", [[0, 0, 0], [0, 0, 4]], constraint=Hookean(0, 1, 5.0), info={"id": "bad"}),
+        "Hookean",
+        "remove",
     ),
     "charge": (
         Atoms("Ar", info={"id": "bad", "charge": "many"}),
