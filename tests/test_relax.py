@@ -319,7 +319,7 @@ BAD = {
     "constraint that is not kept": (
         Atoms("Ar2", [[0, 0, 0], [0, 0, 4]], constraint=Hookean(0, 1, 5.0), info={"id": "bad"}),
         "Hookean",
-        "remove",
+        "atoms.constraints",
     ),
     "charge": (
         Atoms("Ar", info={"id": "bad", "charge": "many"}),
