@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kups_relax import ase as ase
+    from kups_relax import coordinates as coordinates
     from kups_relax import errors as errors
     from kups_relax import io as io
     from kups_relax import ops as ops
@@ -31,6 +32,7 @@ __version__ = "0.1.0.dev0"
 # Loaded when first used, so that importing the package costs nothing and starts nothing.
 _HOMES = {
     "ase": None,
+    "coordinates": None,
     "errors": None,
     "io": None,
     "ops": None,

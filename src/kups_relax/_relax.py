@@ -46,7 +46,9 @@ def relax(
 
     A structure is evaluated, judged, and moved, until its longest force is below `fmax`; one
     that starts there is returned unmoved. Structures that cannot be used, or that go wrong,
-    get a status and a reason of their own and change nothing for the others.
+    get a status and a reason of their own and change nothing for the others. Constraints of Atoms
+    are kept: FixAtoms, FixCartesian, FixScaled, FixedLine, FixedPlane, FixCom, FixSymmetry;
+    a structure with any other fails by name.
 
     Args:
         structures: An `ase.Atoms`, an RDKit Mol (each conformer is a structure), a path to
@@ -55,10 +57,12 @@ def relax(
         potential: A potential, or its name: `kups_relax.potentials`.
         optimizer: "lbfgs", "ase-lbfgs" (ASE's to the letter), or an optimizer built with
             `kups_relax.optimizers` or optax.
-        fmax: Convergence threshold for the longest force on an atom, eV/Angstrom.
+        fmax: Convergence threshold, eV/Angstrom, for the longest force on an atom after
+            constraints and, where cells change, the longest row of the forces on the cell.
         max_steps: Moves allowed to each structure.
-        cell: How cells change: a `FrechetCell` or `UnitCell`, or "frechet" or "unit" with their
-            defaults. None: they do not. Structures that are periodic along no axis keep theirs.
+        cell: How cells change: a `FrechetCell` or `UnitCell`, or text such as "frechet" or
+            "unit:pressure=5GPa". None: they do not. Structures that are periodic along no axis keep
+            theirs.
         dtype: "float64" or "float32", whatever JAX's global setting. In float32 the returned
             coordinates are those that were evaluated, rounded to float32, moved or not.
         output: Where to write the relaxed structures: .extxyz, .sdf, .traj or .csv.

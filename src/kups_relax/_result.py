@@ -14,17 +14,19 @@ class Result:
     Energy, forces and fmax are those of the returned geometry, evaluated there.
 
     Attributes:
-        atoms: List of `ase.Atoms` with energy, free energy and forces attached; what the input
-            carried (tags, info, charges, cell) is kept. A structure that failed before its
-            first evaluation comes back as it was, without a calculator; where nothing could be
-            read, empty.
+        atoms: List of `ase.Atoms` with energy, free energy, forces and, in a cell, stress
+            attached; what the input carried (tags, info, charges, constraints) is kept. A
+            structure that failed before its first evaluation comes back as it was, without a
+            calculator; where nothing could be read, empty.
         ids: Labels of the structures.
         n_atoms: (n,) int64.
         energy: (n,) float64, eV; NaN where there is none.
-        fmax: (n,) float64, longest force on an atom, eV/Angstrom; NaN where there is none.
+        fmax: (n,) float64, eV/Angstrom, the longest force that was judged, as ASE's filters
+            and constraints give it: on an atom after constraints, in the undeformed cell; and on
+            the cell, where that is judged by fmax too. NaN where there is none.
         n_steps: (n,) int64, moves made.
         n_evaluations: (n,) int64, evaluations of the potential.
-        status: (n,) str: "converged", "max_steps", "non_finite" or "failed".
+        status: (n,) str: "converged", "max_steps", "non_finite", "exploded" or "failed".
         reason: (n,) str: why a structure did not converge, and what to do; "" if it did.
         structures: The inputs as they were understood; None where nothing could be read.
     """

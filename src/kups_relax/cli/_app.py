@@ -34,8 +34,14 @@ PotentialName = Annotated[
     ),
 ]
 OptimizerName = Annotated[str, typer.Option(help="lbfgs, or ase-lbfgs (ASE's to the letter).")]
-Fmax = Annotated[float, typer.Option(help="Longest force on an atom, eV/Angstrom.")]
+Fmax = Annotated[float, typer.Option(help="Longest force allowed, eV/Angstrom.")]
 MaxSteps = Annotated[int, typer.Option(help="Moves allowed to each structure.")]
+Cell = Annotated[
+    str | None,
+    typer.Option(
+        help="Relax cells too: frechet or unit, or with options, frechet:pressure=5GPa,mask=xx+yy."
+    ),
+]
 Dtype = Annotated[str, typer.Option(help="float64 or float32.")]
 Conformers = Annotated[int, typer.Option(help="Conformers made of each SMILES.")]
 Seed = Annotated[int, typer.Option(help="For conformers and random batches.")]
@@ -48,6 +54,7 @@ def relax(
     optimizer: OptimizerName = "lbfgs",
     fmax: Fmax = 0.01,
     max_steps: MaxSteps = 1000,
+    cell: Cell = None,
     dtype: Dtype = "float64",
     output: Annotated[
         pathlib.Path | None,
@@ -68,6 +75,7 @@ def relax(
         optimizer,
         fmax=fmax,
         max_steps=max_steps,
+        cell=cell,
         dtype=dtype,
         output=output,
         overwrite=overwrite,
@@ -94,6 +102,7 @@ def verify(
     optimizer: OptimizerName = "lbfgs",
     fmax: Fmax = 0.01,
     max_steps: MaxSteps = 1000,
+    cell: Cell = None,
     dtype: Dtype = "float64",
     draws: Annotated[int, typer.Option(help="Random batches.")] = 20,
     n_conformers: Conformers = 1,
@@ -111,6 +120,7 @@ def verify(
         optimizer=optimizer,
         fmax=fmax,
         max_steps=max_steps,
+        cell=cell,
         dtype=dtype,
     )
     print(report)

@@ -15,11 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax._options import build
 from kups_relax.coordinates import _matrices as m
 from kups_relax.errors import OptionError
 
 # 1 eV/Angstrom^3 in GPa (CODATA 2018, by which 1 e is 1.602176634e-19 C exactly).
 _GPA = 160.2176634
+
+_COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 
 
 def gpa(pressure: float) -> float:
@@ -40,10 +43,10 @@ class VariableCell(abc.ABC):
     judged with the atoms, as ASE's filters do: all of them have to fall below `fmax`.
 
     Attributes:
-        pressure: eV/Angstrom^3, see `gpa`; positive pressure compresses. Asks for structures that
-            are periodic along all axes.
+        pressure: eV/Angstrom^3, see `gpa`, or text such as "5GPa"; positive pressure compresses.
+            Asks for structures that are periodic along all axes.
         mask: Which components of the strain may change: six (xx, yy, zz, yz, xz, xy) or 3 x 3,
-            True or False. None: all.
+            True or False; or the names of those that may, "xx+yy+xy". None: all.
         hydrostatic_strain: Whether the cell may change its volume only, not its shape.
         constant_volume: Whether the cell may change its shape only. `UnitCell` keeps the volume to
             first order, as ASE does; `FrechetCell` keeps it.
@@ -56,7 +59,7 @@ class VariableCell(abc.ABC):
             length. A step that would change one by more is shortened as a whole.
     """
 
-    pressure: float = 0.0
+    pressure: Any = 0.0
     mask: Any = None
     hydrostatic_strain: bool = False
     constant_volume: bool = False
@@ -68,19 +71,8 @@ class VariableCell(abc.ABC):
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
-        if not math.isfinite(self.pressure):
-            raise OptionError(f"{kind}: pressure is {self.pressure}; expected a finite number.")
-        if self.mask is not None:
-            mask = np.asarray(self.mask)
-            if mask.shape not in ((6,), (3, 3)) or not np.isin(mask, (0, 1)).all():
-                raise OptionError(
-                    f"{kind}: mask is {self.mask!r}; expected six values (xx, yy, zz, yz, xz, xy) "
-                    "or 3 x 3, each True or False."
-                )
-            # A value that can be hashed.
-            values = mask.astype(bool).tolist()
-            frozen = tuple(map(tuple, values)) if mask.ndim == 2 else tuple(values)
-            object.__setattr__(self, "mask", frozen)
+        object.__setattr__(self, "pressure", _pressure(kind, self.pressure))
+        object.__setattr__(self, "mask", _mask(kind, self.mask))
         if self.hydrostatic_strain and self.constant_volume:
             raise OptionError(
                 f"{kind}: hydrostatic_strain and constant_volume leave nothing to change. Set one."
@@ -184,19 +176,57 @@ class UnitCell(VariableCell):
         return slope
 
 
+def _pressure(kind: str, given: Any) -> float:
+    text = str(given)
+    try:
+        value = gpa(float(text[:-3])) if text.lower().endswith("gpa") else float(given)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise OptionError(
+            f"{kind}: pressure is {given!r}; expected a finite number in eV/Angstrom^3, or "
+            "text such as '5GPa'."
+        )
+    return value
+
+
+def _mask(kind: str, given: Any) -> Any:
+    """Make a mask a value that can be hashed."""
+    if given is None:
+        return None
+    mask = np.asarray(given)
+    if isinstance(given, str):
+        named = given.lower().split("+")
+        unknown = set(named) - set(_COMPONENTS)
+        mask = np.zeros(0) if unknown else np.isin(_COMPONENTS, named)
+    if mask.shape not in ((6,), (3, 3)) or not np.isin(mask, (0, 1)).all():
+        raise OptionError(
+            f"{kind}: mask is {given!r}; expected six values (xx, yy, zz, yz, xz, xy) or 3 x 3, "
+            "each True or False, or names of components such as 'xx+yy+xy'."
+        )
+    values = mask.astype(bool).tolist()
+    return tuple(map(tuple, values)) if mask.ndim == 2 else tuple(values)
+
+
 NAMED: dict[str, type[VariableCell]] = {cell.name: cell for cell in (FrechetCell, UnitCell)}
 
 
 def get(cell: Any) -> VariableCell | None:
     """Return what a name stands for; None stays None, and cells stay what they are.
 
+    Args:
+        cell: None, a `VariableCell`, or "name" or "name:key=value,key=value", e.g.
+            "frechet:pressure=5GPa,mask=xx+yy+xy".
+
     Raises:
-        OptionError: It is neither.
+        OptionError: It is nothing of these.
     """
     if cell is None or isinstance(cell, VariableCell):
         return cell
-    if isinstance(cell, str) and cell in NAMED:
-        return NAMED[cell]()
+    if isinstance(cell, str):
+        name, _, options = cell.partition(":")
+        if name in NAMED:
+            return build(NAMED[name], name, options)
     raise OptionError(
         f"cell is {cell!r}; expected None (cells do not change), a FrechetCell, a UnitCell, or one "
         f"of {', '.join(map(repr, NAMED))}."

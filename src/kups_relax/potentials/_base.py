@@ -46,6 +46,10 @@ class EnergyModel(abc.ABC):
 
     name: ClassVar[str]
 
+    # Whether rows that pad an axis of its own cost nothing. Such axes get larger capacities, and
+    # structures fewer size classes.
+    pads_freely: ClassVar[bool] = False
+
     @property
     def slack(self) -> float | None:
         """Angstrom: how far an atom may be from where it was at `prepare`. None: anywhere.

@@ -49,6 +49,7 @@ _BETA = 1.809
 
 # Angstrom, CODATA 2014, as in ASE.
 _BOHR = 0.5291772105638411
+_LARGEST = max(p[1] for p in _ELEMENTS.values()) * _BOHR
 
 # Which of an edge's five exponentials are what; the last one makes the weight.
 _DENSITIES, _PAIRS = slice(0, 2), slice(2, 4)
@@ -89,6 +90,7 @@ class EMT(Potential):
     """
 
     name: ClassVar[str] = "emt"
+    pads_freely: ClassVar[bool] = True
 
     asap_cutoff: bool = False
     skin: float = 0.8
@@ -100,6 +102,11 @@ class EMT(Potential):
     def slack(self) -> float:
         """See `EnergyModel.slack`."""
         return self.skin / 2
+
+    @property
+    def reach(self) -> float:
+        """See `EnergyModel.reach`: that of the largest element, whatever the structure has."""
+        return _weight(_LARGEST, self.asap_cutoff)[2] + self.skin
 
     def fields(self) -> Mapping[str, Field]:
         """See `Potential.fields`."""
@@ -118,7 +125,7 @@ class EMT(Potential):
     def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
         """See `Potential.prepare`."""
         e0, s0, v0, eta, kappa, lambda_, n0 = _parameters(structure).T
-        largest = s0.max() if self.asap_cutoff else max(p[1] for p in _ELEMENTS.values()) * _BOHR
+        largest = s0.max() if self.asap_cutoff else _LARGEST
         middle, steepness, cutoff = _weight(largest, self.asap_cutoff)
         gamma1, gamma2 = _gammas(s0, eta, kappa, middle, steepness)
         listed = half_list(*find_pairs(structure, cutoff, self.skin), structure.n_atoms)

@@ -1,8 +1,8 @@
 """Potentials by name, as the command line and configuration files give them."""
 
-import dataclasses
 from typing import Any
 
+from kups_relax._options import build
 from kups_relax.errors import OptionError
 from kups_relax.potentials._base import EnergyModel, Potential
 from kups_relax.potentials._emt import EMT
@@ -54,24 +54,4 @@ def get(potential: Any) -> EnergyModel:
         raise OptionError(
             f"there is no potential {name!r}; expected one of {', '.join(NAMED)}, or {FORM}."
         )
-    cls = NAMED[name]
-    known = [f.name.replace("_", "-") for f in dataclasses.fields(cls)]  # pyright: ignore
-    values: dict[str, Any] = {}
-    for item in filter(None, options.split(",")):
-        key, equals, value = item.partition("=")
-        if not equals or key not in known:
-            raise OptionError(
-                f"{name} has no option {item!r}; expected key=value with one of {', '.join(known)}."
-            )
-        values[key.replace("-", "_")] = _number(value)
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise OptionError(f"{potential!r}: {error}") from error
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return None if text.lower() == "none" else text
+    return build(NAMED[name], name, options)

@@ -96,6 +96,8 @@ class PairPotential(Potential):
 class NeighborPairs(Potential):
     """A pair potential by neighbour lists: in any cell, periodic or not."""
 
+    pads_freely: ClassVar[bool] = True
+
     of: PairPotential
 
     @property

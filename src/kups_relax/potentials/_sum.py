@@ -69,6 +69,18 @@ class Sum(Potential):
         """See `EnergyModel.slack`: the smallest of the parts."""
         return _smallest([part.slack for part in self.parts])
 
+    @property
+    def reach(self) -> float | None:
+        """See `EnergyModel.reach`: the largest of the parts that have lists."""
+        far = [part.reach for part in self.parts if part.slack is not None]
+        known = [r for r in far if r is not None]
+        return max(known) if known and len(known) == len(far) else None
+
+    @property
+    def pads_freely(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """See `EnergyModel`: whether it costs no part anything."""
+        return all(part.pads_freely for part in self.parts)
+
     def describe(self) -> dict[str, Any]:
         """See `EnergyModel.describe`."""
         return {"name": self.name, "parts": [part.describe() for part in self.parts]}

@@ -42,6 +42,7 @@ class ThreeBody(Potential):
         skin: Angstrom by which lists reach further than the cutoffs.
     """
 
+    pads_freely: ClassVar[bool] = True
     record: ClassVar[type[Any]]
     triplets: Any
     skin: float
@@ -81,6 +82,11 @@ class ThreeBody(Potential):
     def slack(self) -> float:
         """See `EnergyModel.slack`."""
         return self.skin / 2
+
+    @property
+    def reach(self) -> float:
+        """See `EnergyModel.reach`."""
+        return float(self.cutoffs().max()) + self.skin
 
     def specialize(self, structure: Structure) -> Potential:
         """Leave out the elements that a structure does not have.

@@ -48,9 +48,15 @@ def n_lanes(n_atoms: int) -> int:
     return lanes
 
 
-def axis_capacity(length: int) -> int:
-    """Room for a named axis that its model gives no capacity: a tenth more, on the same ladder."""
-    return next(c for c in atom_capacities() if c >= length + length // 10)
+def axis_capacity(potential: EnergyModel, length: int) -> int:
+    """Room for a named axis that its model gives no capacity: a tenth more, on a ladder.
+
+    The ladder of atom capacities, or every other step of it where padding costs nothing: fewer
+    programs are compiled then.
+    """
+    ladder = atom_capacities()
+    steps = (8, *ladder[1::2]) if potential.pads_freely else ladder
+    return next(c for c in steps if c >= length + length // 10)
 
 
 def axis_lengths(
@@ -84,7 +90,7 @@ def size_class(potential: EnergyModel, n_atoms: int, lengths: Mapping[str, int])
             continue
         own = {"atoms": capacity, **potential.capacities(capacity)}
         if all(length <= own.get(axis, length) for axis, length in lengths.items()):
-            free = {axis: axis_capacity(length) for axis, length in lengths.items()}
+            free = {axis: axis_capacity(potential, length) for axis, length in lengths.items()}
             axes = {axis: length for axis, length in (free | own).items() if axis != "atoms"}
             lanes = potential.n_lanes(capacity) or n_lanes(capacity)
             return SizeClass(capacity, lanes, tuple(sorted(axes.items())))
