@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import ase.io
+import ase.units
 import pytest
 from ase import Atoms
+from ase.build import bulk
 
 from helpers import argon_clusters
 from kups_relax import cli
@@ -226,3 +228,21 @@ def test_the_command_runs_in_a_process_of_its_own(clusters):
     assert done.returncode == 0
     assert "3 of 3 structures converged" in done.stdout
     assert done.stderr == ""
+
+
+def test_cells_relax_under_a_pressure_in_gpa(command, tmp_path):
+    path, output = tmp_path / "argon.cif", tmp_path / "out.extxyz"
+    bulk("Ar", "fcc", a=5.3, cubic=True).write(path)
+    argon = ["-p", "lennard-jones:epsilon=0.0104,sigma=3.4,cutoff=8.5"]
+    options = ["--cell", "frechet:pressure=0.5GPa,mask=xx+yy+zz", "--fmax", "1e-4"]
+    status, out, _ = command("relax", path, *argon, *options, "-o", output)
+    assert status == 0, out
+    relaxed = ase.io.read(output)
+    pressure = 0.5 * ase.units.GPa
+    assert relaxed.get_stress()[:3] == pytest.approx([-pressure] * 3, abs=1e-5)
+    status, _, err = command("relax", path, *argon, "--cell", "cubic")
+    assert status == 2
+    assert "'frechet', 'unit'" in err
+    status, _, err = command("relax", path, *argon, "--cell", "frechet:presure=1")
+    assert status == 2
+    assert "presure" in err

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+import ase.io
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -25,6 +27,19 @@ def test_argon_relaxes_all_clusters(tmp_path):
 def test_own_optimizer_finds_booths_minimum(tmp_path):
     out = run(tmp_path, EXAMPLES / "own_optimizer.py")
     assert out.count("[1. 3.]") == 4
+
+
+@pytest.mark.slow
+def test_crystals_relax_from_a_folder_of_cif_files(tmp_path):
+    out = run(tmp_path, EXAMPLES / "crystals.py")
+    assert "12 structures: 12 converged" in out
+    # Copper is cubic again, its lattice constant that of EMT.
+    [copper] = [line for line in out.splitlines() if line.startswith("Cu ")]
+    after = [float(x) for x in copper.split()[8:14]]
+    np.testing.assert_allclose(after, [3.59] * 3 + [90.0] * 3, atol=0.05)
+    assert len(list((tmp_path / "out" / "crystals").glob("*.cif"))) == 12
+    assert (tmp_path / "out" / "energy.png").stat().st_size > 10_000
+    assert len(ase.io.read(tmp_path / "out" / "crystals.extxyz", ":")) == 12
 
 
 @pytest.mark.slow
