@@ -21,6 +21,7 @@ from kups_relax.coordinates import Geometry, coordinates_of
 from kups_relax.data import Terms
 from kups_relax.errors import OptionError
 from kups_relax.potentials import Evaluation
+from kups_relax.relaxation._single import SinglePoints
 from kups_relax.relaxation._step import traces
 
 FILTERS = {kr.FrechetCell: FrechetCellFilter, kr.UnitCell: UnitCellFilter}
@@ -365,3 +366,24 @@ def test_options_that_make_no_sense_are_refused(options, words):
 def test_unknown_cells_are_refused_by_name():
     with pytest.raises(OptionError, match="'frechet', 'unit'"):
         kr.relax(crystal(3), lennard_jones(), cell="cubic")
+
+
+def test_a_calculator_keeps_its_list_while_the_cell_strains_little(monkeypatch):
+    """And what it gives is what a new calculator gives, to the bit."""
+    prepared = []
+    prepare = SinglePoints._prepare
+    monkeypatch.setattr(
+        SinglePoints, "_prepare", lambda self, s: (prepared.append(s), prepare(self, s))
+    )
+    atoms = crystal(3)
+    atoms.calc = kr.ase.JaxCalculator(lennard_jones())
+    optimizer = LBFGS(FrechetCellFilter(atoms), logfile=None)
+    for _ in optimizer.irun(fmax=1e-3):
+        fresh = atoms.copy()
+        fresh.calc = kr.ase.JaxCalculator(lennard_jones(skin=0.1))
+        assert atoms.get_potential_energy() == fresh.get_potential_energy()
+        assert np.array_equal(atoms.get_forces(), fresh.get_forces())
+        assert np.array_equal(atoms.get_stress(), fresh.get_stress())
+    mine = len(prepared) - (optimizer.nsteps + 1)
+    assert optimizer.nsteps > 10
+    assert mine < 4

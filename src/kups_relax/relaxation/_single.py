@@ -88,11 +88,18 @@ class SinglePoints:
             return False
         if form.slack is None:
             return moved
-        if not np.array_equal(structure.cell, last.cell):
-            return False
         # As the engine asks after each step.
-        gone = structure.positions.astype(self._dtype).T - tile.reference[:, : last.n_atoms, 0]
-        return bool(np.max(np.sum(gone * gone, axis=0), initial=0) <= form.slack**2)
+        reference = tile.reference[:, : last.n_atoms, 0].T
+        way, used = structure.positions.astype(self._dtype) - reference, np.float64(0)
+        cell = tile.reference_cell[..., 0]
+        if not np.array_equal(structure.cell.astype(self._dtype), cell):
+            if form.reach is None or np.linalg.det(cell) == 0:
+                return False
+            strain = np.linalg.solve(cell, structure.cell - cell)
+            way = way - reference @ strain
+            used = np.linalg.norm(strain) * form.reach / 2
+        farthest = np.sqrt(np.max(np.sum(way * way, axis=1), initial=0))
+        return bool(farthest + used <= form.slack)
 
     def _prepare(self, structure: Structure) -> None:
         form = self._potential.specialize(structure)
