@@ -49,7 +49,8 @@ def test_classes_grow_with_the_structure():
 def test_lanes_fill_vector_units():
     for capacity in atom_capacities(10_000):
         lanes = n_lanes(capacity)
-        assert lanes * capacity >= 512
+        # Alone, or as many as a vector unit takes and more.
+        assert lanes == 1 or (lanes >= 16 and lanes * capacity >= 512)
         assert lanes & (lanes - 1) == 0
 
 

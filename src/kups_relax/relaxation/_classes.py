@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 
 from kups_relax.coordinates import Coordinates
@@ -39,13 +40,14 @@ def n_lanes(n_atoms: int) -> int:
     """Lanes of a class: enough to fill vector units and to pay for a step's fixed cost.
 
     A power of two: a tile's work grows with its atoms, so larger structures need fewer
-    companions, and a history that stays in the cache wants fewer. One that fills the vector
-    units by itself runs alone.
+    companions, and a history that stays in the cache wants fewer. On a CPU, one that fills the
+    vector units by itself runs alone: two to eight lanes are the innermost axis of loops that
+    compilers then do not vectorise, and cost up to three times as much.
     """
     lanes = 64
     while lanes > 1 and lanes * n_atoms > 1024:
         lanes //= 2
-    return lanes
+    return 1 if lanes < 16 and jax.default_backend() == "cpu" else lanes
 
 
 def axis_capacity(potential: EnergyModel, length: int) -> int:
