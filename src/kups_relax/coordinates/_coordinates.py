@@ -26,6 +26,9 @@ from kups_relax.ops import fold
 # collapsed.
 MAX_VOLUME_RATIO = 10.0
 
+# Steps are not shortened to less than this.
+_SMALLEST_SHARE = 1e-15
+
 _CELL_FIELDS = {
     "pressure": Field(()),
     "mask": Field((3, 3)),
@@ -210,7 +213,8 @@ class Coordinates:
             rows = m.transpose(x + step * factor) / terms["factor"]
             strain = variable.deformation(rows) * terms["mask"]
             ratio = longest_change(cell, _deformed(start, strain))
-            too_far = ratio > limit
+            # A cell that is not where x says is too far whatever the step.
+            too_far = (ratio > limit) & (factor > _SMALLEST_SHARE)
             # A little more than to the limit, so that few need it twice.
             less = jnp.clip(limit / ratio * 0.95, 0.1, 0.95)
             return jnp.where(too_far, factor * less, factor), strain, jnp.any(too_far)
