@@ -12,6 +12,7 @@ from ase.spacegroup.symmetrize import symmetrize_rank1, symmetrize_rank2
 from held_cases import ROUNDING, assert_like_ase, held, random_atoms
 from symmetric_structures import symmetric_crystals
 
+from kups_relax.coordinates._fix_symmetry import means
 from kups_relax.errors import StructureError
 
 spglib = pytest.importorskip("spglib", reason="FixSymmetry finds its operations with spglib")
@@ -239,3 +240,19 @@ def test_symmetry_that_does_not_fit_is_refused(case: str) -> None:
     change, message = REFUSED[case]
     with pytest.raises(StructureError, match=f"^'mine': .*{message}"):
         held(change(crystal()))
+
+
+@pytest.mark.parametrize("name", ["fcc Cu", "quartz PdNi", "monoclinic AlPt", "supercell"])
+def test_shares_of_equal_atoms_are_the_mean_over_operations(name: str) -> None:
+    atoms = symmetric(bulk("Cu") * (2, 2, 2)) if name == "supercell" else crystal(name)
+    rotation, source = (held(atoms).arrays[key] for key in ("rotation", "source"))
+    arrays = means(rotation, source)
+    assert arrays["share"].shape[2] == len(arrays["source"]) <= len(atoms)
+    random = np.random.default_rng(0)
+    vectors, strain = random.normal(size=(len(atoms), 3)), random.normal(size=(3, 3))
+    expected = np.einsum("ijo,oaj->ai", rotation, vectors[source]) / len(source)
+    got = np.einsum("eak,kjea->aj", vectors[arrays["source"]], arrays["share"])
+    np.testing.assert_allclose(got, expected, rtol=0, atol=ROUNDING)
+    expected = np.einsum("iko,kl,jlo->ij", rotation, strain, rotation) / len(source)
+    got = np.einsum("ijkl,kl->ij", arrays["strain"], strain)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=ROUNDING)

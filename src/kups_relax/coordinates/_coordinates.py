@@ -18,6 +18,7 @@ from kups_relax.coordinates import _held as held
 from kups_relax.coordinates import _matrices as m
 from kups_relax.coordinates._cells import VariableCell, longest_change, relative_strain
 from kups_relax.coordinates._constraints import held_by
+from kups_relax.coordinates._fix_symmetry import means
 from kups_relax.data import Field, Structure, Terms
 from kups_relax.errors import StructureError
 from kups_relax.ops import fold
@@ -25,6 +26,9 @@ from kups_relax.ops import fold
 # A cell whose volume has changed by more than this factor since the start has exploded, or
 # collapsed.
 MAX_VOLUME_RATIO = 10.0
+
+# Steps are not shortened to less than this.
+_SMALLEST_SHARE = 1e-15
 
 _CELL_FIELDS = {
     "pressure": Field(()),
@@ -210,7 +214,8 @@ class Coordinates:
             rows = m.transpose(x + step * factor) / terms["factor"]
             strain = variable.deformation(rows) * terms["mask"]
             ratio = longest_change(cell, _deformed(start, strain))
-            too_far = ratio > limit
+            # A cell that is not where x says is too far whatever the step.
+            too_far = (ratio > limit) & (factor > _SMALLEST_SHARE)
             # A little more than to the limit, so that few need it twice.
             less = jnp.clip(limit / ratio * 0.95, 0.1, 0.95)
             return jnp.where(too_far, factor * less, factor), strain, jnp.any(too_far)
@@ -272,13 +277,16 @@ def coordinates_of(
     if cell is not None and not structure.pbc.any():
         cell = None
     constraints = held_by(structure, moving_cell=cell is not None)
-    if cell is None:
-        return Coordinates(held=constraints.kinds), constraints.arrays
-    _check(structure, cell)
+    arrays = dict(constraints.arrays)
+    if cell is not None:
+        _check(structure, cell)
+        arrays |= cell.arrays(structure.n_atoms)
     if "symmetry" in constraints.kinds:
-        _check_mask(structure, cell, constraints.arrays["rotation"].transpose(2, 0, 1))
-    arrays = {**cell.arrays(structure.n_atoms), **constraints.arrays}
-    return Coordinates(cell.form, constraints.kinds), arrays
+        rotation = arrays.pop("rotation")
+        if cell is not None:
+            _check_mask(structure, cell, rotation.transpose(2, 0, 1))
+        arrays |= means(rotation, arrays["source"])
+    return Coordinates(cell and cell.form, constraints.kinds), arrays
 
 
 def _check(structure: Structure, cell: VariableCell) -> None:

@@ -76,6 +76,36 @@ def operations(read: Reader, constraint: Any) -> tuple[np.ndarray, np.ndarray]:
     return rotation, source
 
 
+def means(rotation: np.ndarray, source: np.ndarray) -> dict[str, np.ndarray]:
+    """Write the mean over all operations as what each atom takes of its equals.
+
+    Atoms have fewer equals than there are operations: at most all atoms, where a supercell of 64
+    has 3072 operations.
+
+    Args:
+        rotation: (3, 3, n_operations).
+        source: (n_operations, n_atoms) int32, both as in `Held`.
+
+    Returns:
+        "share": (3, 3, n_equal, n_atoms) float64 and "source": (n_equal, n_atoms) int32, of
+        v'[j] = sum_e v[source[e, j]] @ share[:, :, e, j]; "strain": (3, 3, 3, 3) float64, of
+        x'[i, j] = sum_kl strain[i, j, k, l] x[k, l].
+    """
+    n_operations, n_atoms = source.shape
+    pairs = np.arange(n_atoms) * n_atoms + source
+    pairs, place = np.unique(pairs.ravel(), return_inverse=True)
+    atom, equal = np.divmod(pairs, n_atoms)
+    slot = np.arange(len(atom)) - np.searchsorted(atom, atom)
+    share = np.zeros((3, 3, slot.max() + 1, n_atoms))
+    for k, j in np.ndindex(3, 3):
+        turned = np.bincount(place.ravel(), np.repeat(rotation[j, k], n_atoms))
+        share[k, j, slot, atom] = turned / n_operations
+    equals = np.zeros(share.shape[2:], np.int32)
+    equals[slot, atom] = equal
+    strain = np.einsum("iko,jlo->ijkl", rotation, rotation) / n_operations
+    return {"share": clean(share), "source": equals, "strain": clean(strain)}
+
+
 def _check_places(
     read: Reader, scaled: np.ndarray, target: np.ndarray, cell: np.ndarray, inverse: np.ndarray
 ) -> None:

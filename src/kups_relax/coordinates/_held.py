@@ -4,13 +4,10 @@ All are linear in u, the atoms in the undeformed cell, and stand in the arrays t
 `_constraints.py` makes. Each acts on (3, A, L).
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from kups_relax.coordinates import _matrices as m
 from kups_relax.data import Field, Terms
 from kups_relax.ops import fold, take_rows
 
@@ -19,8 +16,9 @@ FIELDS = {
     "cartesian": {"cartesian": Field((3, 3, "atoms"))},
     "com": {"mass": Field(("atoms",))},
     "symmetry": {
-        "rotation": Field((3, 3, "symmetry operations")),
-        "source": Field(("symmetry operations", "atoms"), "int"),
+        "share": Field((3, 3, "equal atoms", "atoms")),
+        "source": Field(("equal atoms", "atoms"), "int"),
+        "strain": Field((3, 3, 3, 3)),
     },
 }
 
@@ -55,30 +53,20 @@ def fix_com_of_forces(forces: jax.Array, mass: jax.Array) -> jax.Array:
 
 
 def symmetrize_vectors(x: jax.Array, terms: Terms) -> jax.Array:
-    """Average over the group: each operation turns the vectors and brings them to their image."""
-    rotation, source = terms["rotation"], terms["source"]
+    """Average over the group: each atom takes its shares of the vectors of its equals.
 
-    def image(k: jax.Array) -> jax.Array:
-        return project_step(take_rows(x, source[k]), m.transpose(rotation[:, :, k])[:, :, None])
+    Shares of what is padding are zero, so its rows become zero.
+    """
+    share, source, count = terms["share"], terms["source"], terms.counts["equal atoms"]
 
-    return _mean(x, terms, image)
+    def add(k: jax.Array, total: jax.Array) -> jax.Array:
+        return jnp.where(
+            k < count, total + project_step(take_rows(x, source[k]), share[:, :, k]), total
+        )
+
+    return lax.fori_loop(jnp.int32(0), jnp.max(count), add, jnp.zeros_like(x))
 
 
 def symmetrize_matrix(x: jax.Array, terms: Terms) -> jax.Array:
     """Average a (3, 3, L) matrix over the group."""
-
-    def image(k: jax.Array) -> jax.Array:
-        turn = terms["rotation"][:, :, k]
-        return m.multiply(m.multiply(turn, x), m.transpose(turn))
-
-    return _mean(x, terms, image)
-
-
-def _mean(x: jax.Array, terms: Terms, image: Callable[[jax.Array], jax.Array]) -> jax.Array:
-    count = terms.counts["symmetry operations"]
-
-    def add(k: jax.Array, total: jax.Array) -> jax.Array:
-        return jnp.where(k < count, total + image(k), total)
-
-    total = lax.fori_loop(jnp.int32(0), jnp.max(count), add, jnp.zeros_like(x))
-    return total / jnp.maximum(count, 1).astype(x.dtype)
+    return fold((terms["strain"] * x).reshape(3, 3, 9, -1), axis=2)
