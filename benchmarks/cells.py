@@ -19,28 +19,29 @@ N_STEPS = 20
 MAX_STEPS = 1000
 
 # Chemical symbols, lattice, lattice constants, repetitions: 1 to 8 atoms.
-ARGON = (
+_Crystals = tuple[tuple[str, str, dict[str, Any], tuple[int, int, int]], ...]
+ARGON: _Crystals = (
     ("Ar", "fcc", {"a": 5.3}, (1, 1, 1)),
     ("Ar", "bcc", {"a": 4.3}, (1, 1, 1)),
     ("Ar", "hcp", {"a": 3.75, "c": 6.1}, (1, 1, 1)),
     ("Ar", "fcc", {"a": 5.3, "cubic": True}, (1, 1, 1)),
     ("Ar", "fcc", {"a": 5.3, "cubic": True}, (2, 1, 1)),
 )
-METALS = (
+METALS: _Crystals = (
     ("Cu", "fcc", {"a": 3.61}, (1, 1, 1)),
     ("AlNi", "cesiumchloride", {"a": 2.9}, (1, 1, 1)),
     ("Ag", "hcp", {"a": 2.9, "c": 4.8}, (1, 1, 1)),
     ("Au", "fcc", {"a": 4.06, "cubic": True}, (1, 1, 1)),
     ("CuPd", "cesiumchloride", {"a": 3.0}, (2, 2, 1)),
 )
-SILICON = (
+SILICON: _Crystals = (
     ("Si", "diamond", {"a": 5.43}, (1, 1, 1)),
     ("Si", "diamond", {"a": 5.43}, (1, 1, 1)),
     ("Si", "diamond", {"a": 5.43}, (2, 1, 1)),
     ("Si", "diamond", {"a": 5.43, "cubic": True}, (1, 1, 1)),
     ("Si", "diamond", {"a": 5.43, "cubic": True}, (1, 1, 1)),
 )
-FAMILIES = (
+FAMILIES: tuple[tuple[tuple[Any, ...], _Crystals], ...] = (
     ((periodic.argon(),), ARGON),
     ((kr.potentials.EMT(),), METALS),
     ((kr.potentials.StillingerWeber(), kr.potentials.Tersoff("si-t3")), SILICON),

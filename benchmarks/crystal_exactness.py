@@ -22,7 +22,7 @@ from kups_relax.relaxation import Scheduler, traces
 SKIN = 0.15
 SIZES = (2, 3, 5, 20, 60, 150, 300)
 # What each potential is of: its cubic crystal, and by how much that starts stretched.
-KINDS = (
+KINDS: tuple[tuple[Any, str, str, float, float], ...] = (
     (periodic.argon(SKIN), "Ar", "fcc", 5.26, 1.15),
     (kr.potentials.EMT(skin=SKIN), "Cu", "fcc", 3.61, 1.12),
     (kr.potentials.StillingerWeber(skin=SKIN), "Si", "diamond", 5.43, 1.15),
@@ -36,8 +36,7 @@ def main() -> dict[str, Any]:
     totals: collections.Counter[str] = collections.Counter()
     ends: collections.Counter[str] = collections.Counter()
     for kind, cell, dtype in itertools.product(KINDS, (None, "frechet"), ("float64", "float32")):
-        potential, *crystal = kind
-        structures = _structures(*crystal)
+        potential, structures = kind[0], _structures(*kind[1:])
         before = len(traces)
         with _counted() as events:
             counts = _compare(

@@ -85,7 +85,7 @@ def small_cells(n: int) -> list[ase.Atoms]:
         symbols = random.choice(metals, size=n_atoms)
         # The same volume for an atom in any lattice.
         volume = np.mean([METALS[symbol] ** 3 / 4 for symbol in symbols])
-        atoms = bulk("Cu", lattice, a=1.0, **({"c": 1.633} if lattice == "hcp" else {}))
+        atoms = bulk("Cu", lattice, a=1.0, c=1.633 if lattice == "hcp" else None)
         atoms.set_cell(
             atoms.cell.array * (volume * len(atoms) / atoms.get_volume()) ** (1 / 3), True
         )
@@ -101,6 +101,7 @@ _Ends = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def _timed(run: Callable[[], _Ends], repeats: int) -> dict[str, Any]:
     walls, cpus = [], []
+    steps = energy = converged = np.zeros(0)
     for _ in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()
         steps, energy, converged = run()

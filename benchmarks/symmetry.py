@@ -61,21 +61,22 @@ def main() -> dict[str, Any]:
 
 
 def _group(atoms: Atoms) -> int:
-    cell = (atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers)
-    found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+    found = spglib.get_symmetry_dataset(_spglib(atoms), symprec=SYMPREC)
     return 0 if found is None else found.number
+
+
+def _spglib(atoms: Atoms) -> Any:
+    return atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers
 
 
 def _strain(start: Atoms, end: Atoms) -> float:
     """The largest component of what happened to the cell."""
-    return float(np.abs(np.linalg.solve(start.cell[:], end.cell[:]) - np.eye(3)).max())
+    return float(np.abs(np.linalg.solve(start.cell.array, end.cell.array) - np.eye(3)).max())
 
 
 def _respects(start: Atoms, end: Atoms) -> bool:
     """Whether every rotation of the start leaves the metric of the final cell as it is."""
-    rotations = spglib.get_symmetry(
-        (start.cell[:], start.get_scaled_positions(), start.numbers), symprec=SYMPREC
-    )["rotations"]
-    metric = end.cell[:] @ end.cell[:].T
+    found: Any = spglib.get_symmetry(_spglib(start), symprec=SYMPREC)
+    rotations, metric = found["rotations"], end.cell.array @ end.cell.array.T
     turned = np.einsum("nki,kl,nlj->nij", rotations, metric, rotations)
     return bool(np.abs(turned - metric).max() < 1e-10 * np.abs(metric).max())
