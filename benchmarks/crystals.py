@@ -78,7 +78,7 @@ def small_cells(n: int) -> list[ase.Atoms]:
         metals = random.choice(list(METALS), size=3, replace=False)
         lattice = str(random.choice(["fcc", "bcc", "hcp"]))
         n_basis = 2 if lattice == "hcp" else 1
-        repetitions = (1, 1, 1)
+        repetitions = (0, 0, 0)
         while not 2 <= n_basis * np.prod(repetitions) <= 40:
             repetitions = tuple(random.integers(1, 5, size=3))
         n_atoms = n_basis * int(np.prod(repetitions))
