@@ -14,7 +14,7 @@ from benchmarks import periodic
 
 FMAX = 0.01
 MAX_STEPS = 1000
-N_RUNS = 5
+N_RUNS = 3
 # ASE is serial: one in twenty of the small cells.
 EVERY = 20
 METALS = {"Al": 4.05, "Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92}

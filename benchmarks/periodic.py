@@ -3,6 +3,7 @@
 import importlib
 import pathlib
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from ase.optimize import LBFGS
 
 import kups_relax as kr
 from benchmarks import cases
+
+# Of nearly no deformation, at every step of ASE's filter.
+warnings.filterwarnings("ignore", "logm result may be inaccurate", RuntimeWarning)
 
 CUTOFF = 8.5
 FILTERS = {kr.FrechetCell: FrechetCellFilter, kr.UnitCell: UnitCellFilter}
