@@ -44,6 +44,8 @@ def main() -> dict[str, Any]:
             ours = _timed(run, N_RUNS)
             ours["seconds of the first run, compile included"] = first
             figures[f"{name}, {optimizer}"] = ours
+            wall, ase_wall = ours["wall ms per structure"], theirs["wall ms per structure"]
+            print(f"   {name}, {optimizer}: {wall:.1f} ms, ASE {ase_wall:.1f} ms", flush=True)
             for unit in ("wall", "cpu"):
                 key = f"{unit} ms per structure"
                 figures[f"{name}, {optimizer}: times less {unit} time to converge"] = (
