@@ -20,6 +20,11 @@ NAMES = (
     "argon",
     "conformers",
     "clusters",
+    "cells",
+    "crystal_exactness",
+    "crystals",
+    "symmetry",
+    "potentials",
     "xtb",
 )
 # Run when they are named: they need packages that are no part of a default installation.

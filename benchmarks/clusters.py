@@ -10,11 +10,10 @@ import ase
 import jax
 import numpy as np
 from ase.build import bulk
-from ase.calculators.emt import EMT as AseEMT
 from ase.cluster import Icosahedron
-from ase.optimize import LBFGS
 
 import kups_relax as kr
+from benchmarks import periodic
 from kups_relax.relaxation import Program, axis_lengths, size_class
 from kups_relax.relaxation._tiles import Tile
 
@@ -88,6 +87,7 @@ def _ours(
     potential = kr.potentials.EMT()
     options = {"fmax": fmax, "max_steps": max_steps, "dtype": dtype, "n_workers": n_workers}
     walls, cpus = [], []
+    result: Any = None
     for _ in range(N_RUNS + 1):
         wall, cpu = time.perf_counter(), time.process_time()
         result = kr.relax(atoms, potential, optimizer, progress=False, **options)
@@ -109,9 +109,7 @@ def _ase(structures: list[ase.Atoms]) -> dict[str, Any]:
     wall, cpu = time.perf_counter(), time.process_time()
     steps, energies = [], []
     for structure in structures:
-        atoms = structure.copy()
-        atoms.calc = AseEMT()
-        optimizer = LBFGS(atoms, logfile=None)
+        atoms, optimizer = periodic.ase_lbfgs(structure, kr.potentials.EMT())
         optimizer.run(fmax=FMAX, steps=1000)
         steps.append(optimizer.nsteps)
         energies.append(atoms.get_potential_energy())
@@ -137,7 +135,7 @@ def _row(
 
 def _bytes(potential: kr.potentials.EMT, atoms: ase.Atoms, optimizer: str, dtype: str) -> float:
     """What a tile holds for each of its atoms: the potential's arrays and the optimizer's state."""
-    [structure] = kr.io.structures_from([atoms])
+    structure: Any = kr.io.structures_from([atoms])[0]
     prepared = potential.prepare(structure)
     size = size_class(potential, len(atoms), axis_lengths(potential, prepared))
     tile = Tile(potential, size, np.dtype(dtype))
