@@ -46,9 +46,14 @@ class EnergyModel(abc.ABC):
 
     name: ClassVar[str]
 
-    # Whether rows that pad an axis of its own cost nothing. Such axes get larger capacities, and
-    # structures fewer size classes.
-    pads_freely: ClassVar[bool] = False
+    @property
+    def coarse(self) -> Mapping[str, int]:
+        """Axes of its own whose padding costs little, and how coarse their capacities may be.
+
+        Each capacity is so many times the last one: structures get fewer size classes. Other
+        axes follow the finer ladder of atom capacities.
+        """
+        return {}
 
     @property
     def slack(self) -> float | None:

@@ -90,13 +90,17 @@ class EMT(Potential):
     """
 
     name: ClassVar[str] = "emt"
-    pads_freely: ClassVar[bool] = True
 
     asap_cutoff: bool = False
     skin: float = 0.8
 
     def __post_init__(self) -> None:
         check_cutoff(None, None, self.skin)
+
+    @property
+    def coarse(self) -> Mapping[str, int]:
+        """See `EnergyModel.coarse`: edges are computed, and stored where there are none too."""
+        return {"edges": 2, "images": 4, "slots": 4}
 
     @property
     def slack(self) -> float:

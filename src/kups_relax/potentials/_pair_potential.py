@@ -96,14 +96,17 @@ class PairPotential(Potential):
 class NeighborPairs(Potential):
     """A pair potential by neighbour lists: in any cell, periodic or not."""
 
-    pads_freely: ClassVar[bool] = True
-
     of: PairPotential
 
     @property
     def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """That of the pair potential."""
         return self.of.name
+
+    @property
+    def coarse(self) -> Mapping[str, int]:
+        """See `EnergyModel.coarse`."""
+        return {"neighbors": 4}
 
     @property
     def slack(self) -> float:

@@ -77,9 +77,13 @@ class Sum(Potential):
         return max(known) if known and len(known) == len(far) else None
 
     @property
-    def pads_freely(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """See `EnergyModel`: whether it costs no part anything."""
-        return all(part.pads_freely for part in self.parts)
+    def coarse(self) -> Mapping[str, int]:
+        """See `EnergyModel.coarse`."""
+        return {
+            f"{i}.{axis}": factor
+            for i, part in enumerate(self.parts)
+            for axis, factor in part.coarse.items()
+        }
 
     def describe(self) -> dict[str, Any]:
         """See `EnergyModel.describe`."""

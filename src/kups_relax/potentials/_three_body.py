@@ -42,7 +42,6 @@ class ThreeBody(Potential):
         skin: Angstrom by which lists reach further than the cutoffs.
     """
 
-    pads_freely: ClassVar[bool] = True
     record: ClassVar[type[Any]]
     triplets: Any
     skin: float
@@ -77,6 +76,11 @@ class ThreeBody(Potential):
     def elements(self) -> tuple[str, ...]:
         """Those that there are parameters for."""
         return elements_of(self.triplets)
+
+    @property
+    def coarse(self) -> Mapping[str, int]:
+        """See `EnergyModel.coarse`."""
+        return {"neighbors": 4}
 
     @property
     def slack(self) -> float:

@@ -50,15 +50,27 @@ def n_lanes(n_atoms: int) -> int:
     return 1 if lanes < 16 and jax.default_backend() == "cpu" else lanes
 
 
-def axis_capacity(potential: EnergyModel, length: int) -> int:
+def axis_capacity(potential: EnergyModel, n_atoms: int, axis: str, length: int) -> int:
     """Room for a named axis that its model gives no capacity: a tenth more, on a ladder.
 
-    The ladder of atom capacities, or every other step of it where padding costs nothing: fewer
-    programs are compiled then.
+    The ladder of atom capacities, or the coarser one that the model asks for: fewer programs are
+    compiled then, and tiles are fuller. From 96 atoms on, where lists are large, none is coarser
+    than powers of two.
+
+    Args:
+        potential: Says how coarse.
+        n_atoms: Atom capacity.
+        axis: Which one.
+        length: That of the structure.
     """
-    ladder = atom_capacities()
-    steps = (8, *ladder[1::2]) if potential.pads_freely else ladder
-    return next(c for c in steps if c >= length + length // 10)
+    needed = length + length // 10
+    factor = potential.coarse.get(axis)
+    if factor is None:
+        return next(c for c in atom_capacities() if c >= needed)
+    capacity = 32
+    while capacity < needed:
+        capacity *= factor if n_atoms <= 64 else 2
+    return capacity
 
 
 def axis_lengths(
@@ -92,7 +104,7 @@ def size_class(potential: EnergyModel, n_atoms: int, lengths: Mapping[str, int])
             continue
         own = {"atoms": capacity, **potential.capacities(capacity)}
         if all(length <= own.get(axis, length) for axis, length in lengths.items()):
-            free = {axis: axis_capacity(potential, length) for axis, length in lengths.items()}
+            free = {a: axis_capacity(potential, capacity, a, n) for a, n in lengths.items()}
             axes = {axis: length for axis, length in (free | own).items() if axis != "atoms"}
             lanes = potential.n_lanes(capacity) or n_lanes(capacity)
             return SizeClass(capacity, lanes, tuple(sorted(axes.items())))

@@ -290,7 +290,11 @@ class Scheduler:
                     tile.prepare(int(lane), trial, prepared, cell)
                     continue
                 # It starts again where it has room: what it gets stays a function of itself.
-                room |= {a: axis_capacity(potential, n) for a, n in lengths.items() if n > room[a]}
+                room |= {
+                    a: axis_capacity(potential, tile.size.n_atoms, a, n)
+                    for a, n in lengths.items()
+                    if n > room[a]
+                }
                 axes = tuple(sorted((a, n) for a, n in room.items() if a != "atoms"))
                 size = dataclasses.replace(tile.size, capacities=axes)
                 self._give_back(dataclasses.replace(job, size=size))
