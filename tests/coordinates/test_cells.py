@@ -157,6 +157,21 @@ def test_forces_on_the_cell_are_the_slope_of_the_enthalpy(kind, pressure):
                 assert forces[j, row] == pytest.approx(-slope, abs=1e-8)
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("kind", FILTERS)
+def test_a_step_ends_though_no_share_of_it_is_short_enough(kind):
+    [structure] = kr.io.structures_from(crystal(3))
+    coordinates, arrays = coordinates_of(structure, kind(max_strain=0.01))
+    # x stands for another cell than the one it is said to be in.
+    x = np.concatenate([structure.positions.T, 2.0 * np.eye(3)], axis=1)[..., None]
+    first = structure.cell[..., None]
+    here = Geometry(positions=x[:, :-3], cell=first)
+    move = jax.jit(lambda step: coordinates.move(x, step, here, first, terms_of(arrays)))
+    there, geometry, _ = move(np.ones_like(x))
+    assert np.isfinite(geometry.cell).all()
+    np.testing.assert_allclose(there, x, atol=1e-12)
+
+
 def terms_of(arrays):
     """A tile of one lane, by hand."""
     return Terms(arrays={k: np.asarray(v)[..., None] for k, v in arrays.items()}, counts={})
