@@ -7,6 +7,7 @@ import scipy.linalg
 
 from helpers import assert_same_bits
 from kups_relax.coordinates import _matrices as m
+from kups_relax.coordinates import shrinkage
 from kups_relax.ops import rounded
 
 
@@ -62,3 +63,19 @@ def test_no_lane_sees_the_others():
     for i in (0, 7):
         alone = run(m.expm1_and_derivative, a[..., i : i + 1], b[..., i : i + 1])
         assert_same_bits(alone, tuple(x[..., i : i + 1] for x in together))
+
+
+def test_no_vector_shrinks_by_more_than_the_bound():
+    for scale in (0.01, 0.1, 0.3):
+        strain = lanes(scale)
+        bound = run(shrinkage, strain)
+        shortest = [
+            np.linalg.svd(np.eye(3) + strain[..., i], compute_uv=False)[-1] for i in range(12)
+        ]
+        assert (1 - np.array(shortest) <= bound + 1e-12).all()
+    # It is tight where a cell shrinks along its axes, and 0 where it grows or turns a little.
+    along = np.diag([-0.1, 0.02, 0.0])[..., None]
+    assert run(shrinkage, along)[0] == pytest.approx(1 - np.sqrt(0.8))
+    assert run(shrinkage, np.diag([0.1, 0.0, 0.3])[..., None])[0] == 0
+    turned = np.array([[0.0, 0.1, 0], [-0.1, 0, 0], [0, 0, 0]])[..., None]
+    assert run(shrinkage, turned)[0] == 0

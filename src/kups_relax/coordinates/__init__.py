@@ -6,6 +6,7 @@ from kups_relax.coordinates._cells import VariableCell as VariableCell
 from kups_relax.coordinates._cells import get as get
 from kups_relax.coordinates._cells import gpa as gpa
 from kups_relax.coordinates._cells import relative_strain as relative_strain
+from kups_relax.coordinates._cells import shrinkage as shrinkage
 from kups_relax.coordinates._coordinates import FREE as FREE
 from kups_relax.coordinates._coordinates import Coordinates as Coordinates
 from kups_relax.coordinates._coordinates import Geometry as Geometry

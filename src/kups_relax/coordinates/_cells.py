@@ -238,6 +238,18 @@ def relative_strain(cell: jax.Array, reference: jax.Array, inverse: jax.Array) -
     return m.multiply(inverse, cell - reference)
 
 
+def shrinkage(strain: jax.Array) -> jax.Array:
+    """(L,) at most by which fraction a strain E (3, 3, L) makes any vector v shorter, v (1 + E).
+
+    |v (1 + E)|^2 is v (1 + S) v + |v E|^2 with S = E + E^T, whose smallest eigenvalue is bounded by
+    Gershgorin's circles. Rotations and stretches make none shorter.
+    """
+    both = strain + m.transpose(strain)
+    rows = [both[i, i] - (jnp.abs(both[i, i - 1]) + jnp.abs(both[i, i - 2])) for i in range(3)]
+    lowest = jnp.minimum(jnp.minimum(rows[0], rows[1]), rows[2])
+    return 1.0 - jnp.sqrt(jnp.clip(1.0 + lowest, 0.0, 1.0))
+
+
 def longest_change(before: jax.Array, after: jax.Array) -> jax.Array:
     """(L,) the largest change of a lattice vector, as a fraction of its length."""
     return jnp.max(m.row_norms(after - before) / m.row_norms(before), axis=0)

@@ -90,14 +90,15 @@ class SinglePoints:
             return moved
         # As the engine asks after each step.
         reference = tile.reference[:, : last.n_atoms, 0].T
-        way, used = structure.positions.astype(self._dtype) - reference, np.float64(0)
+        way, used = structure.positions.astype(self._dtype) - reference, 0.0
         cell = tile.reference_cell[..., 0]
         if not np.array_equal(structure.cell.astype(self._dtype), cell):
             if form.reach is None or np.linalg.det(cell) == 0:
                 return False
             strain = np.linalg.solve(cell, structure.cell - cell)
             way = way - reference @ strain
-            used = np.linalg.norm(strain) * form.reach / 2
+            shortest = np.linalg.svd(np.eye(3) + strain, compute_uv=False)[-1]
+            used = max(0.0, 1 - shortest) * form.reach / 2
         farthest = np.sqrt(np.max(np.sum(way * way, axis=1), initial=0))
         return bool(farthest + used <= form.slack)
 

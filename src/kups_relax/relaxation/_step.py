@@ -14,7 +14,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from kups_relax._tree import dataclass
-from kups_relax.coordinates import FREE, Coordinates, Geometry, relative_strain
+from kups_relax.coordinates import FREE, Coordinates, Geometry, relative_strain, shrinkage
 from kups_relax.data import Terms
 from kups_relax.ops import apart, fold, product, root, rounded
 from kups_relax.optimizers import Lanes, Transform
@@ -339,8 +339,8 @@ def _choose(which: jax.Array, a: Geometry, b: Geometry) -> Geometry:
 def _stale(mover: Mover, trial: Geometry, start: Start) -> jax.Array:
     """(L,) bool: atoms or cell have gone too far for the arrays that were prepared.
 
-    In a cell that is strained by E since then, whatever was `reach` apart still is 1 - |E| times as
-    far, less twice the way that atoms have gone in it.
+    In a cell that was strained since then, whatever was `reach` apart is nearer by no more than the
+    cell has shrunk, and by twice the way that atoms have gone in it.
     """
     positions, reference = trial.positions, start.reference
     nothing = jnp.zeros(positions.shape[-1], positions.dtype)
@@ -352,9 +352,10 @@ def _stale(mover: Mover, trial: Geometry, start: Start) -> jax.Array:
         strained = relative_strain(trial.cell, reference.cell, start.inverse)
         carried = reference.positions[:, None] * strained[:, :, None]
         moved = moved - fold(carried)
-        size = root(fold(product(strained, strained).reshape(9, -1)))
-        far = jnp.inf if mover.reach is None else mover.reach / 2
-        used = jnp.where(size > 0, size * far, nothing)
+        if mover.reach is None:
+            used = jnp.where(jnp.any(strained != 0, axis=(0, 1)), jnp.inf, nothing)
+        else:
+            used = shrinkage(strained) * (mover.reach / 2)
     return root(jnp.max(fold(product(moved, moved)), axis=0)) + used > mover.slack
 
 
