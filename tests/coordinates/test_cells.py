@@ -50,7 +50,10 @@ def of_ase(atoms, kind, n_steps, options):
 
 
 @pytest.mark.parametrize("kind", FILTERS)
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n == "pressure" else [pytest.mark.slow]) for n in OPTIONS],
+)
 def test_steps_are_those_of_ases_filters(kind, name):
     options, starts = OPTIONS[name], [crystal(seed) for seed in (0, 2, 3)]
     for n_steps in (2, 20):
@@ -84,6 +87,7 @@ def test_cells_relax_together_as_they_do_alone(cell, dtype):
     assert report.ok, report
 
 
+@pytest.mark.slow
 def test_no_bit_depends_on_the_age_of_lists():
     starts = [crystal(seed, strain=0.06) for seed in range(6)]
     results = [
@@ -94,6 +98,7 @@ def test_no_bit_depends_on_the_age_of_lists():
         assert_same_result(results[0], i, results[1], i)
 
 
+@pytest.mark.slow
 def test_molecules_and_crystals_mix():
     mixed = [crystal(3), argon_cluster(7), crystal(1), argon_cluster(5, seed=2)]
     together = kr.relax(mixed, lennard_jones(), cell="frechet")
@@ -190,6 +195,7 @@ def test_a_relaxed_cell_bears_the_pressure():
         assert small.get_volume() < 0.97 * large.get_volume()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILTERS)
 def test_what_the_mask_holds_does_not_change(kind):
     starts = [crystal(3), crystal(1)]
@@ -202,6 +208,7 @@ def test_what_the_mask_holds_does_not_change(kind):
         np.testing.assert_allclose(change[:, 2], [0, 0, 1], atol=1e-14)
 
 
+@pytest.mark.slow
 def test_constant_volume_and_constant_shape():
     start = crystal(3, strain=0.06)
     volume = kr.relax(start, lennard_jones(), cell=kr.FrechetCell(constant_volume=True))
@@ -230,6 +237,7 @@ def test_atoms_and_cell_have_thresholds_of_their_own():
     assert not again.n_steps.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILTERS)
 @pytest.mark.parametrize("start", ["stretched", "sheared", "nearly relaxed"])
 def test_one_atom_at_the_origin_goes_downhill(kind, start):
@@ -246,6 +254,7 @@ def test_one_atom_at_the_origin_goes_downhill(kind, start):
     assert not path[-1][1].positions.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILTERS)
 def test_no_step_changes_a_lattice_vector_by_more_than_its_share(kind):
     for max_strain, a in ((0.05, 6.3), (0.02, 4.4), (0.2, 4.2)):
@@ -269,6 +278,7 @@ def trajectory(atoms, cell, fmax, max_steps=40):
     return [(r.energy[0], r.atoms[0]) for r in results]
 
 
+@pytest.mark.slow
 def test_a_cell_that_explodes_says_so_and_changes_no_bit_of_the_others():
     others = [crystal(3), crystal(2)]
     alone = kr.relax(others, lennard_jones(), cell="frechet")
@@ -327,6 +337,7 @@ class Silent(kr.potentials.Potential):
         return Evaluation(jax.numpy.zeros(positions.shape[-1]), positions)
 
 
+@pytest.mark.slow
 def test_a_calculator_moves_cells_and_one_without_stress_is_named():
     factory = kr.potentials.AseCalculator(argon_calculator, workers=0)
     starts = [crystal(3), crystal(2)]
@@ -387,6 +398,7 @@ def test_unknown_cells_are_refused_by_name():
         kr.relax(crystal(3), lennard_jones(), cell="cubic")
 
 
+@pytest.mark.slow
 def test_a_calculator_keeps_its_list_while_the_cell_strains_little(monkeypatch):
     """And what it gives is what a new calculator gives, to the bit."""
     prepared = []

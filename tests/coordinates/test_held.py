@@ -52,7 +52,8 @@ CELLS = {
     "unit": kr.UnitCell(max_strain=1.0),
 }
 CELL_CASES = [
-    pytest.param(name, marks=[pytest.mark.slow] if name == "unit" else []) for name in CELLS
+    pytest.param(name, marks=[] if name is None or name == "fixed" else [pytest.mark.slow])
+    for name in CELLS
 ]
 
 CONSTRAINTS = {
@@ -215,7 +216,8 @@ def test_steps_are_ases_with_the_same_constraints(cell):
     assert_steps_are_ases(starts, CELLS[cell], FILTERS[cell], lennard_jones(), argon_calculator)
 
 
-@pytest.mark.parametrize("cell", ["frechet", pytest.param("unit", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["frechet", "unit"])
 def test_steps_of_scaled_coordinates_are_ases_in_a_box(cell):
     atoms = held_argon("scaled")
     atoms.set_cell(np.diag(np.diag(atoms.cell.array)), scale_atoms=True)
@@ -246,6 +248,7 @@ def slab() -> Atoms:
     return atoms
 
 
+@pytest.mark.slow
 def test_steps_of_a_slab_are_ases():
     assert_steps_are_ases([slab()], None, None, kr.potentials.EMT(), EMT)
 
@@ -442,6 +445,7 @@ def test_held_structures_relax_together_as_they_do_alone(cell, dtype):
     assert report.ok, report
 
 
+@pytest.mark.slow
 def test_a_free_structure_gets_the_bits_that_it_gets_beside_held_ones():
     free = [argon(7), argon_cluster(5)]
     options = {"optimizer": "ase-lbfgs", "cell": CELLS["frechet"]}

@@ -83,6 +83,7 @@ def test_every_pair_of_elements_is_that_of_ase(asap):
         assert_is_that_of_ase(got, atoms, asap)
 
 
+@pytest.mark.slow
 def test_molecules_of_the_g2_set_are_those_of_ase():
     known = [g2[name] for name in g2.names if set(g2[name].symbols) <= set(ase_parameters)]
     assert len(known) > 70
@@ -133,6 +134,7 @@ def test_no_bit_depends_on_the_skin(dtype, skins, chosen):
             assert_same_bits(dataclasses.astuple(one), dataclasses.astuple(reference))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_lists_made_anew_on_the_way_change_no_bit(dtype):
     atoms = [icosahedron(2, seed) for seed in range(3)]
@@ -164,6 +166,7 @@ def test_structures_get_in_a_batch_what_they_get_alone(names, dtype):
     assert report.ok, report
 
 
+@pytest.mark.slow
 def test_a_list_that_outgrows_its_arrays_starts_again_the_same():
     # Squeezed from a gas into a drop: many more pairs than at the start.
     atoms = icosahedron(2, 1)
@@ -176,6 +179,7 @@ def test_a_list_that_outgrows_its_arrays_starts_again_the_same():
     assert_same_result(company, 1, alone, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_calculator_has_the_bits_of_a_relaxation(dtype):
     result = kr.relax([CASES["sheared"]], EMT(skin=0.1), max_steps=4, dtype=dtype, progress=False)
@@ -185,6 +189,7 @@ def test_a_calculator_has_the_bits_of_a_relaxation(dtype):
         assert_same_bits(getattr(atoms, get)(), getattr(result.atoms[0], get)())
 
 
+@pytest.mark.slow
 def test_relaxed_clusters_have_the_energies_of_ase():
     atoms = [icosahedron(3, seed) for seed in range(2)]
     result = kr.relax(atoms, EMT(), "ase-lbfgs", fmax=1e-3, progress=False)

@@ -154,7 +154,8 @@ def test_no_bit_depends_on_the_skin(dtype):
     assert_no_bit_depends_on_the_skin(StillingerWeber(), SILICON["sheared"], dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_relaxations_have_one_end_whenever_lists_are_made_and_calculators_agree(dtype):
     assert_bits_of_relaxations(StillingerWeber(), SILICON["crystal"], dtype)
 

@@ -94,6 +94,7 @@ def test_what_one_part_does_not_give_the_sum_does_not():
         singles(Sum(EMT(), Harmonic()), [crystal()])
 
 
+@pytest.mark.slow
 def test_sums_of_sums_and_of_one_are_sums():
     clusters = argon_clusters([6, 9])
     parts = (argon(), Morse(epsilon=0.01, r0=3.8, rho0=5.0), Harmonic(well=0.01, bond=0.02))
@@ -111,6 +112,7 @@ def test_the_same_potential_twice_counts_twice():
     assert_same_bits(two.forces, 2 * one.forces)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_structures_get_in_a_batch_what_they_get_alone(dtype):
     structures = [crystal(seed) for seed in range(4)] + [icosahedron(2, seed) for seed in range(3)]
@@ -118,6 +120,7 @@ def test_structures_get_in_a_batch_what_they_get_alone(dtype):
     assert report.ok, report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_so_they_do_where_only_one_part_is_rounded(dtype):
     both = Sum(argon(), MODEL)
@@ -133,6 +136,7 @@ def test_so_they_do_where_only_one_part_is_rounded(dtype):
         np.testing.assert_allclose(sum_.energy, one.energy + model.energy, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_calculator_has_the_bits_of_a_relaxation():
     result = kr.relax([crystal()], BOTH, max_steps=5, progress=False)
     atoms = result.atoms[0].copy()
