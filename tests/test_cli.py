@@ -73,7 +73,7 @@ def test_not_all_converged_is_1_and_each_reason(command, mixed):
     ("args", "message"),
     [
         (["relax", "missing.xyz", *ARGON], "there is no such file"),
-        (["relax", "CLUSTERS", "-p", "emt"], "no potential 'emt'; expected one of"),
+        (["relax", "CLUSTERS", "-p", "eam"], "no potential 'eam'; expected one of"),
         (["relax", "CLUSTERS", "-p", "lennard-jones:depth=1"], "no option 'depth=1'"),
         (["relax", "CLUSTERS", *ARGON, "--optimizer", "bfgs"], "no optimizer 'bfgs'"),
         (["relax", "CLUSTERS", *ARGON, "--fmax", "0"], "fmax is 0"),
