@@ -172,7 +172,7 @@ def test_a_consumer_that_stops_kills_what_hangs(processes):
         [rattled("CH4"), *[rattled("CH4", seed, fault="hangs") for seed in range(1, 6)]]
     )
     jobs = [
-        Job(i, e, program, {}, size_class(potential, e.n_atoms, axis_lengths(potential, {})))
+        Job(i, e, program, {}, {}, size_class(potential, e.n_atoms, axis_lengths(potential, {})))
         for i, e in enumerate(entries)
     ]
     before = threading.active_count()

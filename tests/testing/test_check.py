@@ -180,5 +180,5 @@ def test_options_without_sense_are_refused():
     ]:
         with pytest.raises(OptionError, match=message):
             check(**options)
-    with pytest.raises(OptionError, match="no potential 'emt'"):
-        check_potential("emt", argon_clusters([2]))
+    with pytest.raises(OptionError, match="no potential 'eam'"):
+        check_potential("eam", argon_clusters([2]))
