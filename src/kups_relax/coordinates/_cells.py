@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kups_relax._options import build
-from kups_relax.coordinates import _matrices as m
 from kups_relax.errors import OptionError
+from kups_relax.ops import matrices as m
 
 # 1 eV/Angstrom^3 in GPa (CODATA 2018, by which 1 e is 1.602176634e-19 C exactly).
 _GPA = 160.2176634

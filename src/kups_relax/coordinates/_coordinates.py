@@ -15,13 +15,13 @@ from jax import lax
 
 from kups_relax._tree import dataclass
 from kups_relax.coordinates import _held as held
-from kups_relax.coordinates import _matrices as m
 from kups_relax.coordinates._cells import VariableCell, longest_change, relative_strain
 from kups_relax.coordinates._constraints import held_by
 from kups_relax.coordinates._fix_symmetry import means
 from kups_relax.data import Field, Structure, Terms
 from kups_relax.errors import StructureError
 from kups_relax.ops import fold
+from kups_relax.ops import matrices as m
 
 # A cell whose volume has changed by more than this factor since the start has exploded, or
 # collapsed.

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kups_relax.data import Structure
+from kups_relax.data import Field, Structure, Terms
 from kups_relax.data._symbols import SYMBOLS
 from kups_relax.errors import PotentialError
 from kups_relax.ops import fold
-from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
+from kups_relax.potentials._base import Evaluation, Potential
 from kups_relax.potentials._cutoff import check_cutoff
 from kups_relax.potentials._half_list import (
     HALF_LIST_FIELDS,

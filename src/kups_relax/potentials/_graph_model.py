@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kups_relax.data import Structure
+from kups_relax.data import Field, Structure, Terms
 from kups_relax.data._symbols import SYMBOLS
 from kups_relax.errors import OptionError, PotentialError
 from kups_relax.ops import apart, fold
-from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
+from kups_relax.potentials._base import Evaluation, Potential
 from kups_relax.potentials._graph import EDGE_ARRAYS, Graph, assemble, edge_arrays
 
 Model = Callable[[Any, Graph], jax.Array]

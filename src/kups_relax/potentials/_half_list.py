@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from kups_relax.data import Field, Terms
 from kups_relax.ops import fold
-from kups_relax.potentials._base import Field, Terms
 
 # Numbers of an array that are computed at once: few enough to skip most of what is not there, and
 # enough to pay for starting the loops.

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kups_relax.data import Structure
-from kups_relax.potentials._base import EnergyModel, Evaluation, Field
+from kups_relax.data import Field, Structure
+from kups_relax.potentials._base import EnergyModel, Evaluation
 
 
 @dataclasses.dataclass(frozen=True)

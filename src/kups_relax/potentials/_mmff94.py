@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax.data import Field, Terms
 from kups_relax.data._structure import Structure
 from kups_relax.errors import OptionError
 from kups_relax.ops import fold, take_rows
-from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
+from kups_relax.potentials._base import Evaluation, Potential
 from kups_relax.potentials._mmff94_parameters import MAX_DEGREE, mmff94_arrays
 from kups_relax.potentials._pairs import all_pairs
 

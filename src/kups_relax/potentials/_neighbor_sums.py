@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from kups_relax.data import Structure
+from kups_relax.data import Field, Structure, Terms
 from kups_relax.neighbors import NeighborMatrix, neighbor_list, neighbor_matrix
 from kups_relax.ops import fold, take_rows
-from kups_relax.potentials._base import Field, Terms
+from kups_relax.ops.matrices import determinant
 
 # Slots at a time. Atom capacities are multiples of it, and so are numbers of slots.
 _CHUNK = 8
@@ -118,12 +118,7 @@ def virial(pull: jax.Array, d: jax.Array) -> jax.Array:
 
 def stress(derivative: jax.Array, cell: jax.Array) -> jax.Array:
     """(3, 3, L): the derivative by the strain (6, L) over the volume; 0 where there is none."""
-    a, b, c = cell[0], cell[1], cell[2]
-    volume = jnp.abs(
-        a[0] * (b[1] * c[2] - b[2] * c[1])
-        + a[1] * (b[2] * c[0] - b[0] * c[2])
-        + a[2] * (b[0] * c[1] - b[1] * c[0])
-    )
+    volume = jnp.abs(determinant(cell))
     solid = volume > 0
     value = jnp.where(solid, derivative / jnp.where(solid, volume, 1.0), 0.0)
     return value[_MATRIX]

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kups_relax.data import Structure
+from kups_relax.data import Field, Structure, Terms
 from kups_relax.errors import PotentialError
 from kups_relax.ops import fold
-from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
+from kups_relax.potentials._base import Evaluation, Potential
 from kups_relax.potentials._neighbor_sums import (
     LIST_FIELDS,
     list_arrays,

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
-from kups_relax.data import Structure
+from kups_relax.data import Field, Structure, Terms
 from kups_relax.errors import OptionError
 from kups_relax.ops import keep, rounded
-from kups_relax.potentials._base import Evaluation, Field, Potential, Terms
+from kups_relax.potentials._base import Evaluation, Potential
 
 # Axes that all parts share; all others are a part's own.
 _COMMON = ("atoms", "pairs")

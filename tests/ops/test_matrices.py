@@ -6,8 +6,8 @@ import pytest
 import scipy.linalg
 
 from helpers import assert_same_bits
-from kups_relax.coordinates import _matrices as m
 from kups_relax.coordinates import shrinkage
+from kups_relax.ops import matrices as m
 from kups_relax.ops import rounded
 
 
