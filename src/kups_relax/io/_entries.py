@@ -1,8 +1,9 @@
 """What reading gives: a structure, or the reason why there is none."""
 
 import dataclasses
+import hashlib
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -45,19 +46,22 @@ def label_in(info: Any) -> str | None:
     return None
 
 
-def unique(entries: Iterable[Entry]) -> list[Entry]:
+def unique(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Give a repeated id the ending `#2`, `#3`, ... in order of appearance."""
-    taken: set[str] = set()
+    # Digests: a hundred thousand of them take less room than one structure's work.
+    taken: set[bytes] = set()
     counts: dict[str, int] = {}
-    result = []
     for entry in entries:
         label = entry.id
-        while label in taken:
+        while (digest := _digest(label)) in taken:
             counts[entry.id] = counts.get(entry.id, 1) + 1
             label = f"{entry.id}#{counts[entry.id]}"
-        taken.add(label)
-        result.append(entry if label == entry.id else dataclasses.replace(entry, id=label))
-    return result
+        taken.add(digest)
+        yield entry if label == entry.id else dataclasses.replace(entry, id=label)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=12).digest()
 
 
 def entry_from_atoms(

@@ -1,10 +1,11 @@
 """RDKit's molecules: Mols, SDF records, SMILES."""
 
 import dataclasses
+import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from kups_relax.io._entries import Entry, Unreadable, entry_from_atoms, label_in
 
 if TYPE_CHECKING:
     from rdkit.Chem import Conformer, Mol
+
+T = TypeVar("T")
 
 # Conformer k of seed s is drawn with the number s * _STRIDE + k: two seeds never share one.
 _STRIDE = 10_000
@@ -99,8 +102,10 @@ def entries_from_mol(
     return _entries(topology, positions, label, info)
 
 
-def entries_from_sdf(text: str, path: Path, stem: str, embedding: Embedding) -> list[Entry]:
-    """Read the records of an SDF or MOL file.
+def entries_from_sdf(
+    lines: Iterable[str], path: Path, stem: str, embedding: Embedding
+) -> Iterator[Entry]:
+    """Read the records of an SDF or MOL file, one after the other.
 
     Raises:
         StructureError: Nothing in the file looks like a record.
@@ -108,37 +113,50 @@ def entries_from_sdf(text: str, path: Path, stem: str, embedding: Embedding) -> 
     require_rdkit(f"{path}: reading SDF")
     from rdkit import Chem, rdBase
 
-    if "M  END" not in text:
-        raise StructureError(
-            f"{path}: no record ends in 'M  END', so it is no SDF or MOL file; it begins with "
-            f"{text[:40]!r}. Check the file, or its ending."
-        )
-    # RDKit takes a newline at the very end for one more record.
-    text = text.rstrip() + "\n"
-    entries: list[Entry] = []
-    with rdBase.BlockLogs():
-        supplier = Chem.SDMolSupplier()
-        supplier.SetData(text, sanitize=True, removeHs=False)
-        n_records = len(supplier)
-        for i in range(n_records):
-            record = supplier.GetItemText(i)
-            title = record.split("\n", 1)[0].strip()
-            number = stem if n_records == 1 else f"{stem}:{i}"
-            mol = supplier[i]
+    for i, (record, only) in enumerate(alone(_records(lines))):
+        if only and "M  END" not in record:
+            raise StructureError(
+                f"{path}: no record ends in 'M  END', so it is no SDF or MOL file; it begins with "
+                f"{record[:40]!r}. Check the file, or its ending."
+            )
+        title = record.split("\n", 1)[0].strip()
+        number = stem if only else f"{stem}:{i}"
+        with rdBase.BlockLogs():
+            supplier = Chem.SDMolSupplier()
+            supplier.SetData(record, sanitize=True, removeHs=False)
+            mol = supplier[0] if len(supplier) else None
             if mol is None:
-                entries.append(
-                    Unreadable(
-                        id=title or number,
-                        reason=f"record {i} of {path}: {_why_no_mol(record)}. Repair the record.",
-                    )
-                )
-            else:
-                label = title or label_in(_properties(mol)) or number
-                entries.extend(entries_from_mol(mol, label, embedding))
-    return entries
+                reason = f"record {i} of {path}: {_why_no_mol(record)}. Repair the record."
+                yield Unreadable(id=title or number, reason=reason)
+                continue
+        label = title or label_in(_properties(mol)) or number
+        yield from entries_from_mol(mol, label, embedding)
 
 
-def entries_from_smiles(text: str, path: Path, stem: str, embedding: Embedding) -> list[Entry]:
+def _records(lines: Iterable[str]) -> Iterator[str]:
+    """Cut an SDF file where its records end."""
+    record: list[str] = []
+    for line in lines:
+        record.append(line)
+        if line.startswith("$$$$"):
+            yield "\n".join(record) + "\n"
+            record = []
+    if any(line.strip() for line in record):
+        # RDKit takes a newline at the very end for one more record.
+        yield "\n".join(record).rstrip() + "\n"
+
+
+def alone(items: Iterable[T]) -> Iterator[tuple[T, bool]]:
+    """Say of each whether it is the only one."""
+    source = iter(items)
+    first = list(itertools.islice(source, 2))
+    for item in itertools.chain(first, source):
+        yield item, len(first) == 1
+
+
+def entries_from_smiles(
+    lines: Iterable[str], path: Path, stem: str, embedding: Embedding
+) -> Iterator[Entry]:
     """Read a file with one SMILES and an optional name on each line.
 
     Raises:
@@ -147,34 +165,38 @@ def entries_from_smiles(text: str, path: Path, stem: str, embedding: Embedding) 
     require_rdkit(f"{path}: reading SMILES")
     from rdkit import Chem, rdBase
 
-    entries: list[Entry] = []
-    n_mols = 0
-    lines = list(_smiles_lines(text))
-    with rdBase.BlockLogs():
-        for i, (number, smiles, name) in enumerate(lines):
-            label = name or (stem if len(lines) == 1 else f"{stem}:{i}")
+    # What comes before the first molecule is held back: there may be none.
+    held: list[Entry] | None = []
+    got = "there are no lines"
+    for i, ((number, smiles, name), only) in enumerate(alone(_smiles_lines(lines))):
+        got = got if i else f"the first is {smiles!r}"
+        label = name or (stem if only else f"{stem}:{i}")
+        with rdBase.BlockLogs():
             mol = Chem.MolFromSmiles(smiles)
             if mol is None:
                 bare = Chem.MolFromSmiles(smiles, sanitize=False)
                 why = "it is no valid SMILES" if bare is None else _problems(bare)
                 reason = f"line {number} of {path}: RDKit rejects {smiles!r}: {why}. Correct it."
-                entries.append(Unreadable(id=label, reason=reason))
+                entries: list[Entry] = [Unreadable(id=label, reason=reason)]
             else:
-                n_mols += 1
-                entries.extend(entries_from_mol(mol, label, embedding, {"smiles": smiles}))
-    if n_mols == 0:
-        got = f"the first is {lines[0][1]!r}" if lines else "there are no lines"
+                entries = entries_from_mol(mol, label, embedding, {"smiles": smiles})
+        if held is not None:
+            held += entries
+            if mol is None:
+                continue
+            entries, held = held, None
+        yield from entries
+    if held is not None:
         raise StructureError(
             f"{path}: no line begins with a SMILES that RDKit accepts; {got}. "
             "Expected 'SMILES name' on each line; '#' begins a comment."
         )
-    return entries
 
 
-def _smiles_lines(text: str) -> Iterator[tuple[int, str, str]]:
+def _smiles_lines(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
     """Line number, SMILES and name of each line that holds one."""
     first = True
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         line = line.strip()
         # A '#' inside a line is a triple bond.
         if not line or line.startswith("#"):

@@ -1,6 +1,5 @@
 """From whatever chemists have to structures, in the caller's order."""
 
-import gzip
 import itertools
 import os
 import sys
@@ -13,8 +12,10 @@ import numpy as np
 from kups_relax.data._structure import Structure
 from kups_relax.errors import StructureError
 from kups_relax.io._entries import Entry, Unreadable, entry_from_atoms, label_in, unique
+from kups_relax.io._lines import text_lines
 from kups_relax.io._molecules import (
     Embedding,
+    alone,
     entries_from_mol,
     entries_from_sdf,
     entries_from_smiles,
@@ -30,8 +31,8 @@ _FORMATS = (
 _NAMELESS = frozenset({"poscar", "contcar", "geometry", "outcar", "xdatcar", "vasprun", "control"})
 
 
-def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> list[Entry]:
-    """Read structures from objects and files, in the order in which they are given.
+def stream(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> Iterator[Entry]:
+    """Read structures from objects and files one after the other, however many there are.
 
     One bad structure in a list or a file becomes an `Unreadable` in its place and the others go
     on; input that is no structure at all raises.
@@ -49,14 +50,49 @@ def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> lis
             the molecule and on this alone, not on what else is read.
         n_conformers: How many conformers a molecule without coordinates gets.
 
-    Returns:
+    Yields:
         One entry for each structure: a `Structure`, or an `Unreadable` with the reason. Nothing
-        that the caller owns is changed or kept.
+        that the caller owns is changed or kept. Paths in a list are looked at before the first
+        entry; files of one structure after the other (extended XYZ, SDF, SMILES, ASE's
+        trajectories and databases) are read as far as is asked for.
 
     Raises:
         StructureError: Nothing was given, a file is missing or is no structure file, or an object
             has an unknown type.
         OptionError: `seed` or `n_conformers` is out of range.
+    """
+    embedding = Embedding.new(seed, n_conformers)
+    for place, path in _paths(inputs, ""):
+        _check_file(Path(os.fsdecode(path)), _named(path, place))
+    counter = itertools.count()
+    n_entries = 0
+    for entry in unique(
+        entry
+        for place, item in _items(inputs, "")
+        for entry in _entries_of(item, next(counter), place, embedding)
+    ):
+        n_entries += 1
+        yield entry
+    if not n_entries:
+        raise StructureError(f"no structures: got an empty {type(inputs).__name__}. {_EXPECTED}")
+
+
+def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> list[Entry]:
+    """Read structures from objects and files, in the order in which they are given.
+
+    See `stream`, which does the same one after the other.
+
+    Args:
+        inputs: As for `stream`.
+        seed: As for `stream`.
+        n_conformers: As for `stream`.
+
+    Returns:
+        One entry for each structure.
+
+    Raises:
+        StructureError: As for `stream`.
+        OptionError: As for `stream`.
 
     Example:
         >>> import ase
@@ -64,16 +100,16 @@ def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> lis
         >>> entry.id, entry.n_atoms
         ('structure 0', 2)
     """
-    embedding = Embedding.new(seed, n_conformers)
-    counter = itertools.count()
-    entries = [
-        entry
-        for place, item in _items(inputs, "")
-        for entry in _entries_of(item, next(counter), place, embedding)
-    ]
-    if not entries:
-        raise StructureError(f"no structures: got an empty {type(inputs).__name__}. {_EXPECTED}")
-    return unique(entries)
+    return list(stream(inputs, seed=seed, n_conformers=n_conformers))
+
+
+def _paths(inputs: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """The paths among what is given, as far as that can be looked at twice."""
+    if isinstance(inputs, str | os.PathLike):
+        yield place, inputs
+    elif isinstance(inputs, list | tuple):
+        for i, item in enumerate(inputs):
+            yield from _paths(item, f"{place}[{i}]")
 
 
 def _items(inputs: Any, place: str) -> Iterator[tuple[str, Any]]:
@@ -110,7 +146,7 @@ def _is_mol(item: Any) -> "TypeGuard[Any]":
     return chem is not None and isinstance(item, chem.Mol)
 
 
-def _entries_of(item: Any, number: int, place: str, embedding: Embedding) -> list[Entry]:
+def _entries_of(item: Any, number: int, place: str, embedding: Embedding) -> Iterable[Entry]:
     """All entries of one item that is no list."""
     label = f"structure {number}"
     if isinstance(item, Structure | Unreadable):
@@ -119,7 +155,7 @@ def _entries_of(item: Any, number: int, place: str, embedding: Embedding) -> lis
         reason = "got None, which RDKit gives for what it cannot parse. Repair or drop the record."
         return [Unreadable(id=label, reason=reason)]
     if isinstance(item, str | os.PathLike):
-        return _entries_of_file(Path(os.fsdecode(item)), place, embedding)
+        return _entries_of_file(Path(os.fsdecode(item)), _named(item, place), embedding)
     if _is_mol(item):
         title = item.GetProp("_Name").strip() if item.HasProp("_Name") else ""
         properties = item.GetPropsAsDict(autoConvertStrings=False)
@@ -127,9 +163,12 @@ def _entries_of(item: Any, number: int, place: str, embedding: Embedding) -> lis
     return [entry_from_atoms(item.copy(), label_in(item.info) or label)]
 
 
-def _entries_of_file(path: Path, place: str, embedding: Embedding) -> list[Entry]:
-    """All entries of one file."""
-    named = f"input{place} ({str(path)!r})" if place else repr(str(path))
+def _named(path: Any, place: str) -> str:
+    name = os.fsdecode(path)
+    return f"input{place} ({name!r})" if place else repr(name)
+
+
+def _check_file(path: Path, named: str) -> None:
     if path.is_dir():
         raise StructureError(
             f"{named} is a directory; expected a file. Name the files in it, for example "
@@ -143,65 +182,66 @@ def _entries_of_file(path: Path, place: str, embedding: Embedding) -> list[Entry
         )
     if path.stat().st_size == 0:
         raise StructureError(f"{named} is empty. {_FORMATS}")
+
+
+def _entries_of_file(path: Path, named: str, embedding: Embedding) -> Iterable[Entry]:
+    """All entries of one file."""
+    _check_file(path, named)
     name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
     ending = Path(name).suffix.lower()
     stem = Path(name).stem if ending else name
     if stem.lower() in _NAMELESS and path.absolute().parent.name:
         stem = f"{path.absolute().parent.name}/{name}"
     if ending in (".sdf", ".sd", ".mol"):
-        return entries_from_sdf(_text(path, named), path, stem, embedding)
+        return entries_from_sdf(text_lines(path, named), path, stem, embedding)
     if ending in (".smi", ".smiles"):
-        return entries_from_smiles(_text(path, named), path, stem, embedding)
+        return entries_from_smiles(text_lines(path, named), path, stem, embedding)
     return _entries_by_ase(path, named, stem)
 
 
-def _text(path: Path, named: str) -> str:
-    """Read text as UTF-8, or as Latin-1 where it is not, with plain newlines."""
-    try:
-        data = path.read_bytes()
-        if path.suffix.lower() == ".gz":
-            data = gzip.decompress(data)
-    except (OSError, EOFError) as error:
-        raise StructureError(f"{named} cannot be read: {error}. Check the file.") from error
-    if b"\0" in data:
-        raise StructureError(f"{named} holds binary data and no text. {_FORMATS}")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _entries_by_ase(path: Path, named: str, stem: str) -> list[Entry]:
-    from ase.io import read
-    from ase.io.formats import filetype
-
-    try:
-        if filetype(str(path)) in ("extxyz", "xyz"):
-            frames: list[tuple[int, Any]] = list(read_frames(_text(path, named)))
-        else:
-            found = read(path, index=":", do_not_split_by_at_sign=True)
-            frames = [(0, atoms) for atoms in found]
-    except StructureError:
-        raise
-    except Exception as error:  # ASE's many parsers raise whatever their steps raise
-        raise StructureError(
-            f"{named}: ASE cannot read it as a structure file "
-            f"({type(error).__name__}: {str(error)[:200]}). {_FORMATS}"
-        ) from error
-    if not frames:
-        raise StructureError(f"{named} holds no structures. Leave it out of the input.")
-    entries: list[Entry] = []
-    for i, (line, atoms) in enumerate(frames):
-        label = stem if len(frames) == 1 else f"{stem}:{i}"
+def _entries_by_ase(path: Path, named: str, stem: str) -> Iterator[Entry]:
+    n_frames = 0
+    for i, ((line, atoms), only) in enumerate(alone(_frames(path, named))):
+        n_frames += 1
+        label = stem if only else f"{stem}:{i}"
         if isinstance(atoms, str):
-            reason = f"frame {i} of {path}, from line {line}: {atoms}. Repair the file."
-            entries.append(Unreadable(id=label, reason=reason))
+            where = f", from line {line}" if line else ""
+            reason = f"frame {i} of {path}{where}: {atoms}. Repair the file."
+            yield Unreadable(id=label, reason=reason)
         else:
             atoms.calc = None
             label = label_in(atoms.info) or label
-            entries.append(entry_from_atoms(atoms, label, reason=_disorder(atoms)))
-    return entries
+            yield entry_from_atoms(atoms, label, reason=_disorder(atoms))
+    if not n_frames:
+        raise StructureError(f"{named} holds no structures. Leave it out of the input.")
+
+
+def _frames(path: Path, named: str) -> Iterator[tuple[int, Any]]:
+    """Line number (or 0) and atoms of each frame, or what is wrong with it."""
+    from ase.io import iread
+    from ase.io.formats import filetype
+
+    n_frames = 0
+    try:
+        if filetype(str(path)) in ("extxyz", "xyz"):
+            frames = read_frames(text_lines(path, named))
+        else:
+            found = iread(path, index=":", do_not_split_by_at_sign=True)
+            frames = ((0, atoms) for atoms in found)
+        for frame in frames:
+            yield frame
+            n_frames += 1
+    except Exception as error:  # ASE's many parsers raise whatever their steps raise
+        if n_frames:
+            # What follows cannot be found any more.
+            yield 0, f"{type(error).__name__}: {str(error)[:200]}; nothing after it can be read"
+        elif isinstance(error, StructureError):
+            raise
+        else:
+            raise StructureError(
+                f"{named}: ASE cannot read it as a structure file "
+                f"({type(error).__name__}: {str(error)[:200]}). {_FORMATS}"
+            ) from error
 
 
 def _disorder(atoms: Any) -> str | None:

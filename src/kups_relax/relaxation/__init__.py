@@ -7,8 +7,11 @@ from kups_relax.relaxation._evaluate import Evaluated as Evaluated
 from kups_relax.relaxation._evaluate import evaluate as evaluate
 from kups_relax.relaxation._evaluate import gives_stress as gives_stress
 from kups_relax.relaxation._evaluate import has_volume as has_volume
-from kups_relax.relaxation._scheduler import Job as Job
-from kups_relax.relaxation._scheduler import Outcome as Outcome
+from kups_relax.relaxation._jobs import Frame as Frame
+from kups_relax.relaxation._jobs import Job as Job
+from kups_relax.relaxation._jobs import Outcome as Outcome
+from kups_relax.relaxation._jobs import Refused as Refused
+from kups_relax.relaxation._scheduler import Progress as Progress
 from kups_relax.relaxation._scheduler import Scheduler as Scheduler
 from kups_relax.relaxation._single import SinglePoints as SinglePoints
 from kups_relax.relaxation._status import ADVICE as ADVICE

@@ -18,7 +18,7 @@ from kups_relax.coordinates import FREE, Coordinates, Geometry, relative_strain,
 from kups_relax.data import Terms
 from kups_relax.ops import apart, fold, product, root, rounded
 from kups_relax.optimizers import Lanes, Transform
-from kups_relax.potentials import EnergyModel, Evaluation, Potential
+from kups_relax.potentials import EnergyModel, Evaluation, HostPotential, Potential
 from kups_relax.relaxation._status import Status
 
 # A level below XLA's default: on CPU it compiles in three quarters of the time and runs as fast.
@@ -37,6 +37,7 @@ class Start:
         reference: For which geometry the potential's arrays were prepared.
         inverse: (3, 3, L) of the reference's cell; None where cells do not change.
         terms: The arrays of the coordinates; None where all is free.
+        every: (L,) int32, steps between two frames of a trajectory; 0: there is none.
         fresh: (L,) bool, lanes with a new structure.
         occupied: (L,) bool; the others hold nothing that is waited for.
     """
@@ -45,6 +46,7 @@ class Start:
     reference: Geometry
     inverse: jax.Array | None
     terms: Terms | None
+    every: jax.Array
     fresh: jax.Array
     occupied: jax.Array
 
@@ -67,6 +69,10 @@ class TileState:
         n_steps: (L,) int32, moves made.
         stale: (L,) bool, running structures whose arrays no longer hold at `trial`. A tile goes
             back to the host before it evaluates one.
+        due: (L,) bool, structures whose `seen` belongs into a trajectory. A tile goes back to the
+            host before it evaluates another.
+        n_calls: () int32, evaluations of the tile in this call.
+        busy: () int32, lanes that were running in these, summed.
         optimizer: State of the optimizer.
     """
 
@@ -80,6 +86,9 @@ class TileState:
     status: jax.Array
     n_steps: jax.Array
     stale: jax.Array
+    due: jax.Array
+    n_calls: jax.Array
+    busy: jax.Array
     optimizer: Any
 
 
@@ -98,6 +107,11 @@ class Program:
     optimizer: Transform[Any]
     coordinates: Coordinates = FREE
     stress: bool = False
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the host evaluates the potential."""
+        return isinstance(self.potential, HostPotential)
 
     @property
     def mover(self) -> "Mover":
@@ -133,6 +147,9 @@ class Program:
             status=jnp.zeros(n_lanes, jnp.int32),
             n_steps=jnp.zeros(n_lanes, jnp.int32),
             stale=jnp.zeros(n_lanes, bool),
+            due=jnp.zeros(n_lanes, bool),
+            n_calls=jnp.zeros((), jnp.int32),
+            busy=jnp.zeros((), jnp.int32),
             optimizer=optimizer,
         )
 
@@ -166,7 +183,8 @@ def advance(
 ) -> TileState:
     """Load fresh structures, then step until the host is needed.
 
-    That is when few lanes are running, a lane's arrays are stale, or the budget is spent.
+    That is when few lanes are running, a lane's arrays are stale, a frame is due, or the budget is
+    spent.
 
     Args:
         program: Static. With the shapes, all that decides what is compiled.
@@ -227,13 +245,11 @@ def _advance(
     mover = program.mover
     state = _load(mover, state, start)
 
-    def go_on(carry: tuple[jax.Array, TileState]) -> jax.Array:
-        step, state = carry
-        running = jnp.sum(state.status == Status.RUNNING, dtype=jnp.int32)
-        return (step < budget) & (running > keep_running) & ~jnp.any(state.stale)
+    def go_on(state: TileState) -> jax.Array:
+        more = (state.n_calls < budget) & (_n_running(state) > keep_running)
+        return more & ~jnp.any(state.stale | state.due)
 
-    def body(carry: tuple[jax.Array, TileState]) -> tuple[jax.Array, TileState]:
-        step, state = carry
+    def body(state: TileState) -> TileState:
         evaluation = evaluate_tile(
             program.potential,
             max_steps >= 0,
@@ -242,9 +258,13 @@ def _advance(
             terms,
             program.stress,
         )
-        return step + 1, _settle(mover, state, evaluation, start, fmax, max_steps)
+        return _settle(mover, state, evaluation, start, fmax, max_steps)
 
-    return lax.while_loop(go_on, body, (jnp.zeros((), jnp.int32), state))[1]
+    return lax.while_loop(go_on, body, state)
+
+
+def _n_running(state: TileState) -> jax.Array:
+    return jnp.sum(state.status == Status.RUNNING, dtype=jnp.int32)
 
 
 def _load(mover: Mover, state: TileState, start: Start) -> TileState:
@@ -265,6 +285,9 @@ def _load(mover: Mover, state: TileState, start: Start) -> TileState:
         n_steps=jnp.where(fresh, 0, state.n_steps),
         # Whatever was stale has been prepared anew when the host comes back.
         stale=jnp.zeros_like(fresh),
+        due=jnp.zeros_like(fresh),
+        n_calls=jnp.zeros_like(state.n_calls),
+        busy=jnp.zeros_like(state.busy),
         optimizer=mover.optimizer.reset(state.optimizer, fresh, x),
     )
 
@@ -320,6 +343,9 @@ def _settle(
         status=status,
         n_steps=state.n_steps + move,
         stale=move & _stale(mover, trial, start),
+        due=seen & (start.every > 0) & (state.n_steps % jnp.maximum(start.every, 1) == 0),
+        n_calls=state.n_calls + 1,
+        busy=state.busy + _n_running(state),
         optimizer=memory,
     )
 

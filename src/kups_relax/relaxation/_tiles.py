@@ -22,6 +22,7 @@ class Tile:
         cell: (3, 3, n_lanes) of the starts, cell[i, :, lane] is lattice vector i.
         reference: (3, atom capacity, n_lanes): for which positions the arrays were prepared.
         reference_cell: (3, 3, n_lanes): and for which cell.
+        every: (n_lanes,) int32: steps between two frames of a trajectory; 0: there is none.
         fresh: (n_lanes,) bool: lanes that were filled since `fresh` was last cleared.
         occupied: (n_lanes,) bool.
     """
@@ -40,6 +41,7 @@ class Tile:
         self.reference = np.zeros_like(self.positions)
         self.reference_cell = np.zeros_like(self.cell)
         self._inverse = np.zeros_like(self.cell)
+        self.every = np.zeros(size.n_lanes, np.int32)
         self.fresh = np.zeros(size.n_lanes, bool)
         self.occupied = np.zeros(size.n_lanes, bool)
         self._coordinates = coordinates
@@ -54,6 +56,7 @@ class Tile:
         prepared: Mapping[str, np.ndarray],
         cell: np.ndarray | None = None,
         moves: Mapping[str, np.ndarray] | None = None,
+        every: int = 0,
     ) -> None:
         """Fill a lane.
 
@@ -63,6 +66,7 @@ class Tile:
             prepared: What the potential made of the structure.
             cell: (3, 3), rows are lattice vectors, Angstrom; None: there is none.
             moves: The arrays of its coordinates; None where all is free.
+            every: Steps between two frames of its trajectory; 0: there is none.
         """
         n = len(positions)
         self.positions[:, :, lane] = 0
@@ -70,6 +74,7 @@ class Tile:
         self.cell[..., lane] = 0 if cell is None else cell
         self._moves.put(lane, n, moves or {})
         self.prepare(lane, positions, prepared, cell)
+        self.every[lane] = every
         self.fresh[lane] = self.occupied[lane] = True
 
     def prepare(
@@ -102,6 +107,7 @@ class Tile:
             reference=_geometry(self.reference, self.reference_cell),
             inverse=None if self._coordinates.cell is None else _copy(self._inverse),
             terms=moves,
+            every=_copy(self.every),
             fresh=_copy(self.fresh),
             occupied=_copy(self.occupied),
         )

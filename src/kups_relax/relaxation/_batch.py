@@ -1,0 +1,326 @@
+"""A tile at work: the structures in its lanes, and what the device knows of them."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from kups_relax._platform import make_room
+from kups_relax.data import Terms
+from kups_relax.errors import CapacityError, PotentialError, StructureError
+from kups_relax.potentials import Asked, EnergyModel, Evaluation, HostPotential, Session
+from kups_relax.potentials._host import given
+from kups_relax.relaxation._classes import SizeClass, axis_capacity, axis_lengths
+from kups_relax.relaxation._jobs import Frame, Job, Outcome
+from kups_relax.relaxation._status import ADVICE, Status
+from kups_relax.relaxation._step import Program, TileState, advance, load, settle
+from kups_relax.relaxation._tiles import Tile
+
+log = logging.getLogger("kups_relax")
+
+# Steps between two looks at the clock and at Ctrl-C; a tile returns earlier when it has lanes to
+# refill.
+BUDGET = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """When structures are done.
+
+    Attributes:
+        fmax: Convergence threshold, eV/Angstrom, in the run's dtype.
+        max_steps: Moves allowed to each structure, int32.
+    """
+
+    fmax: np.floating
+    max_steps: np.integer
+
+
+class Batch:
+    """Structures of one program and size class, side by side.
+
+    Attributes:
+        program: What they run through.
+        size: Their size class.
+        steps: Steps that all lanes have taken together so far, idle ones included.
+        busy: Of these, those of lanes that were running.
+    """
+
+    def __init__(self, program: Program, size: SizeClass, dtype: np.dtype) -> None:
+        make_room(program, size, dtype)
+        self.program, self.size = program, size
+        self.steps = self.busy = 0
+        self._dtype = dtype
+        self._tile = Tile(program.potential, size, dtype, program.coordinates)
+        self._state: TileState = program.empty(self._tile.positions.shape, dtype)
+        self._jobs: list[Job | None] = [None] * size.n_lanes
+        self._frames: dict[int, list[Frame]] = {}
+        self._terms: Terms | None = None
+        self._moves: Terms | None = None
+
+    @property
+    def n_running(self) -> int:
+        """Lanes that hold a structure."""
+        return int(self._tile.occupied.sum())
+
+    def fill(self, take: Callable[[], Job | None]) -> None:
+        """Put structures into the free lanes, as long as there are any."""
+        filled = False
+        for lane in np.flatnonzero(~self._tile.occupied).tolist():
+            job = take()
+            if job is None:
+                break
+            s = job.structure
+            self._tile.put(lane, s.positions, job.prepared, s.cell, job.moves, job.every)
+            self._jobs[lane] = job
+            if job.every:
+                self._frames[lane] = []
+            filled = True
+        if filled:
+            self._terms = self._moves = None
+
+    def advance(self, limits: Limits, keep_running: int, session: Session | None) -> list[Outcome]:
+        """Step until the host is needed, and hand out what is done.
+
+        Args:
+            limits: When structures are done.
+            keep_running: Return once at most so many lanes are running.
+            session: What evaluates, for a potential of the host.
+        """
+        self._put_on_device()
+        failed: Mapping[int, str] = {}
+        try:
+            if session is not None:
+                failed = self._step_on_host(session, limits)
+            else:
+                assert self._terms is not None
+                self._state = advance(
+                    self.program,
+                    self._state,
+                    self._terms,
+                    self._tile.start(self._moves),
+                    limits.fmax,
+                    limits.max_steps,
+                    np.int32(BUDGET),
+                    np.int32(keep_running),
+                )
+                # Raises what the device raised.
+                self.steps += int(self._state.n_calls) * self.size.n_lanes
+                self.busy += int(self._state.busy)
+        except Exception as error:  # whatever a potential may raise
+            if session is not None:
+                raise
+            log.exception("%s raised", self.program.potential.name)
+            return self._give_up(error)
+        self._tile.fresh[:] = False
+        self._keep_frames()
+        return self._collect(failed)
+
+    def renew(self) -> tuple[list[Outcome], list[Job]]:
+        """Prepare anew the structures that have moved too far.
+
+        Returns:
+            Outcomes of those for which that failed, and those that need a larger class.
+        """
+        outcomes: list[Outcome] = []
+        grown: list[Job] = []
+        stale = np.flatnonzero(np.asarray(self._state.stale) & self._tile.occupied)
+        for lane in stale.tolist():
+            job = self._jobs[lane]
+            assert job is not None
+            n = job.structure.n_atoms
+            trial = _rows(np.asarray(self._state.trial.positions)[:, :n, lane].T)
+            cell, potential = job.structure.cell, job.program.potential
+            if job.program.coordinates.cell is not None:
+                cell = _rows(np.asarray(self._state.trial.cell)[..., lane])
+            moved = dataclasses.replace(job.structure, positions=trial, cell=cell)
+            try:
+                prepared = potential.prepare(moved)
+                lengths = axis_lengths(potential, prepared)
+                room = {"atoms": self.size.n_atoms, **dict(self.size.capacities)}
+                if all(length <= room[axis] for axis, length in lengths.items()):
+                    self._tile.prepare(lane, trial, prepared, cell)
+                    continue
+                # It starts again where it has room: what it gets stays a function of itself.
+                room |= {
+                    a: axis_capacity(potential, self.size.n_atoms, a, n)
+                    for a, n in lengths.items()
+                    if n > room[a]
+                }
+                axes = tuple(sorted((a, n) for a, n in room.items() if a != "atoms"))
+                size = dataclasses.replace(self.size, capacities=axes)
+                grown.append(dataclasses.replace(job, size=size))
+                self._free(lane)
+            except (PotentialError, StructureError, CapacityError) as error:
+                outcomes.append(self._end(lane, _Arrays(self._state), Status.FAILED, str(error)))
+        if len(stale):
+            self._terms = None
+        return outcomes, grown
+
+    def _put_on_device(self) -> None:
+        if self._terms is None and not self.program.on_host:
+            self._terms = self._tile.terms()
+        if self._moves is None:
+            self._moves = self._tile.moves()
+
+    def _step_on_host(self, session: Session, limits: Limits) -> Mapping[int, str]:
+        """Load what is fresh, have the session evaluate, judge and move."""
+        program, start = self.program, self._tile.start(self._moves)
+        if self._tile.fresh.any():
+            self._state = load(program, self._state, start)
+        structures = [None if job is None else job.structure for job in self._jobs]
+        trial = self._state.trial
+        fresh = self._tile.fresh.tolist()
+        asked = Asked(structures, trial.positions, trial.cell, program.stress, fresh)
+        evaluation, failed = session.evaluate(asked)
+        energy = evaluation.energy
+        if program.coordinates.cell is not None:
+            failed = {**_without_stress(asked, evaluation, program.potential), **failed}
+        if failed:
+            # They end with their last good geometry, as those do whose energy is NaN.
+            energy = np.array(energy)
+            energy[list(failed)] = np.nan
+        stress = evaluation.stress if program.stress else None
+        evaluation = Evaluation(energy, evaluation.forces, stress)  # pyright: ignore
+        self._state = settle(program, self._state, evaluation, start, limits.fmax, limits.max_steps)
+        return failed
+
+    def _keep_frames(self) -> None:
+        """Copy the geometries that belong into trajectories."""
+        lanes = [lane for lane in self._frames if bool(self._state.due[lane])]
+        if not lanes:
+            return
+        arrays = _Arrays(self._state)
+        moved = np.asarray(self._state.status) == Status.RUNNING
+        for lane in lanes:
+            # A structure that goes on has made a move since it was evaluated.
+            step = int(arrays.n_steps[lane]) - int(moved[lane])
+            self._frames[lane].append(self._frame(lane, arrays, step))
+
+    def _frame(self, lane: int, arrays: "_Arrays", step: int) -> Frame:
+        job = self._jobs[lane]
+        assert job is not None
+        n, moves = job.structure.n_atoms, job.program.coordinates.cell is not None
+        return Frame(
+            step=step,
+            positions=_rows(arrays.positions[:, :n, lane].T),
+            cell=_rows(arrays.cell[..., lane]) if moves else None,
+            energy=float(arrays.energy[lane]),
+            forces=_rows(arrays.forces[:, :n, lane].T),
+            fmax=float(arrays.fmax[lane]),
+        )
+
+    def _collect(self, failed: Mapping[int, str]) -> list[Outcome]:
+        """Take out what is done."""
+        status = np.asarray(self._state.status)
+        over = status != Status.RUNNING
+        over[list(failed)] = True
+        done = np.flatnonzero(self._tile.occupied & over)
+        if not len(done):
+            return []
+        arrays = _Arrays(self._state)
+        outcomes = []
+        for lane in done.tolist():
+            if lane in failed:
+                outcomes.append(self._end(lane, arrays, Status.FAILED, failed[lane]))
+            else:
+                job, ended = self._jobs[lane], Status(int(status[lane]))
+                assert job is not None
+                outcomes.append(self._end(lane, arrays, ended, _reason(job, ended)))
+        return outcomes
+
+    def _end(self, lane: int, arrays: "_Arrays", status: Status, reason: str) -> Outcome:
+        """Say what a structure got, and give its lane up."""
+        job = self._jobs[lane]
+        assert job is not None
+        last = self._frame(lane, arrays, int(arrays.n_steps[lane]))
+        frames = self._frames.get(lane)
+        if frames is not None and np.isfinite(last.energy):
+            known = frames and frames[-1].step == last.step
+            frames = frames if known else [*frames, last]
+        stress = None if arrays.stress is None else _rows(arrays.stress[..., lane])
+        if self.program.on_host:
+            stress = given(stress)
+        self._free(lane)
+        return Outcome(
+            number=job.number,
+            structure=job.structure,
+            positions=last.positions,
+            cell=last.cell,
+            energy=last.energy,
+            forces=last.forces,
+            stress=stress,
+            fmax=last.fmax,
+            n_steps=last.step,
+            status=status,
+            reason=reason,
+            frames=tuple(frames or ()),
+        )
+
+    def _give_up(self, error: Exception) -> list[Outcome]:
+        """End all structures, after the potential raised; what the device knew is lost."""
+        outcomes = []
+        for lane in np.flatnonzero(self._tile.occupied).tolist():
+            job = self._jobs[lane]
+            assert job is not None
+            s = job.structure
+            outcomes.append(
+                Outcome(
+                    number=job.number,
+                    structure=s,
+                    positions=s.positions,
+                    cell=None,
+                    energy=np.nan,
+                    forces=np.full(s.positions.shape, np.nan),
+                    stress=None,
+                    fmax=np.nan,
+                    n_steps=0,
+                    status=Status.FAILED,
+                    reason=f"{s.id!r}: {job.program.potential.name} raised "
+                    f"{type(error).__name__}: {error}",
+                )
+            )
+            self._free(lane)
+        self._state = self.program.empty(self._tile.positions.shape, self._dtype)
+        return outcomes
+
+    def _free(self, lane: int) -> None:
+        self._jobs[lane] = None
+        self._frames.pop(lane, None)
+        self._tile.free(lane)
+
+
+class _Arrays:
+    """The results of a tile, on the host."""
+
+    def __init__(self, state: TileState) -> None:
+        self.positions, self.forces = np.asarray(state.seen.positions), np.asarray(state.forces)
+        self.cell = np.asarray(state.seen.cell)
+        self.energy, self.fmax = np.asarray(state.energy), np.asarray(state.fmax)
+        self.stress = None if state.stress is None else np.asarray(state.stress)
+        self.n_steps = np.asarray(state.n_steps)
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    return np.array(x, np.float64, order="C")
+
+
+def _without_stress(asked: Asked, evaluation: Evaluation, potential: EnergyModel) -> dict[int, str]:
+    """Say which lanes got no stress, though their cells are to change."""
+    stress = np.asarray(evaluation.stress)
+    none = np.isnan(stress).all(axis=(0, 1)).reshape(stress.shape[-1])
+    return {
+        lane: f"{s.id!r} with {potential.name}: it gave no stress, which a variable cell needs. "
+        "Relax with cell=None, or with another calculator."
+        for lane, s in enumerate(asked.structures)
+        if s is not None and none[lane]
+    }
+
+
+def _reason(job: Job, ended: Status) -> str:
+    """Say why a structure did not converge; and which model gave numbers that are none."""
+    potential = job.program.potential
+    if ended is Status.NON_FINITE and isinstance(potential, HostPotential):
+        return f"{job.structure.id!r} with {potential.name}: {ADVICE[ended]}"
+    return ADVICE[ended]
