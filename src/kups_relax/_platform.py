@@ -1,8 +1,21 @@
-"""What the installed JAX must be fit for."""
+"""What the installed JAX must be fit for, and what it needs of the system."""
+
+import gc
+import logging
+from collections.abc import Hashable
+from pathlib import Path
 
 import jax
 
 from kups_relax.errors import KupsRelaxError
+
+log = logging.getLogger("kups_relax")
+
+# Share of the memory maps that Linux allows a process, from which on programs are given up.
+FULL = 0.6
+
+# Hashes of the programs for which there was room.
+_known: set[int] = set()
 
 
 def check_platform() -> None:
@@ -17,3 +30,34 @@ def check_platform() -> None:
             f"jax {jax.__version__} silently computes wrong sums on CPU (jax issue 39103). "
             "Install another one: pip install 'jax!=0.10.2'."
         )
+
+
+def make_room(*program: Hashable) -> None:
+    """Give up compiled programs before one more would be one too many. To be called before it.
+
+    On CPU a compiled program takes 250 to 550 memory maps. Linux allows a process 65530 as a rule,
+    and XLA dies of a segmentation fault when there are none left. What is given up is compiled
+    again when it is needed.
+
+    Args:
+        program: What it depends on.
+    """
+    key = hash(program)
+    if key in _known:
+        return
+    used, allowed = n_maps()
+    if used > FULL * allowed:
+        log.info("%d of %d memory maps are in use: giving up compiled programs", used, allowed)
+        jax.clear_caches()
+        gc.collect()
+        _known.clear()
+    _known.add(key)
+
+
+def n_maps() -> tuple[int, float]:
+    """How many memory maps the process has, and how many it may have; 0 where that is not known."""
+    try:
+        allowed = int(Path("/proc/sys/vm/max_map_count").read_text())
+        return Path("/proc/self/maps").read_bytes().count(b"\n"), allowed
+    except (OSError, ValueError):
+        return 0, float("inf")

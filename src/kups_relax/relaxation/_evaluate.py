@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from kups_relax._platform import make_room
 from kups_relax.data import Structure
 from kups_relax.errors import PotentialError
 from kups_relax.potentials import (
@@ -75,6 +76,7 @@ def evaluate(
             return stack.enter_context(contextlib.closing(form.session()))
 
         for (form, size, solid), members in groups.items():
+            make_room("evaluate", form, size, dtype, solid)
             tile = Tile(form, size, np.dtype(dtype))
             for first in range(0, len(members), size.n_lanes):
                 part = members[first : first + size.n_lanes]

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import jax
 import numpy as np
 
+from kups_relax._platform import make_room
 from kups_relax.data import Structure, Terms
 from kups_relax.errors import CapacityError, PotentialError, StructureError
 from kups_relax.potentials import Asked, EnergyModel, Evaluation, HostPotential, Session
@@ -193,6 +194,7 @@ class Scheduler:
     def _run_tile(
         self, program: Program, size: SizeClass, sessions: dict[EnergyModel, Session]
     ) -> None:
+        make_room(program, size, self._dtype)
         tile = Tile(program.potential, size, self._dtype, program.coordinates)
         state = program.empty(tile.positions.shape, self._dtype)
         jobs: list[Job | None] = [None] * size.n_lanes

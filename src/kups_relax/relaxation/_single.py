@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 
+from kups_relax._platform import make_room
 from kups_relax.data import Structure
 from kups_relax.errors import PotentialError
 from kups_relax.potentials import Asked, EnergyModel, Evaluation, HostPotential, Potential, Session
@@ -113,6 +114,7 @@ class SinglePoints:
             # In float32, XLA's exp and its like may differ with the length of arrays.
             if isinstance(form, Potential) and form.rounds and self._dtype == np.float64:
                 size = dataclasses.replace(size, n_lanes=1)
+            make_room("single", form, size, self._dtype)
             self._tile = Tile(form, size, self._dtype)
         self._form = form
         self._tile.put(0, structure.positions, prepared, structure.cell)
