@@ -20,7 +20,7 @@ QUICK = (
 )
 
 
-@pytest.mark.parametrize("swap", ["ours", "ours-lbfgs"])
+@pytest.mark.parametrize("swap", ["ours", pytest.param("ours-lbfgs", marks=pytest.mark.slow)])
 def test_quick_ones_pass(swap):
     tests = ase_suite.outcomes(QUICK, swap)
     used = {name: test for name, test in tests.items() if test["swapped"]}

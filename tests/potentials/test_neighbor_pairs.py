@@ -103,8 +103,14 @@ def test_an_atom_is_not_pushed_by_its_own_images():
     assert np.abs(got.stress).max() > 1e-4
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        ("lj", "float64"),
+        pytest.param("lj smooth", "float32", marks=pytest.mark.slow),
+        pytest.param("morse", "float32", marks=pytest.mark.slow),
+    ],
+)
 def test_no_bit_depends_on_the_skin(kind, dtype):
     ours, _ = PAIRS[kind]
     structures = list(CASES.values())

@@ -53,7 +53,7 @@ def springs(params, graph):
 MODEL = GraphModel(springs, {"k": 0.5, "length": 3.6}, cutoff=5.0)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_a_sum_has_the_bits_of_its_parts_added(dtype):
     for atoms in (crystal(), icosahedron(2, 0)):
         one, other, both = (singles(p, [atoms], dtype)[0] for p in (*BOTH.parts, BOTH))
