@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kups_relax import ops as ops
     from kups_relax import optimizers as optimizers
     from kups_relax import potentials as potentials
+    from kups_relax import store as store
     from kups_relax import testing as testing
     from kups_relax._relax import relax as relax
     from kups_relax._result import Result as Result
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from kups_relax.data import Index as Index
     from kups_relax.data import Structure as Structure
     from kups_relax.data import Table as Table
+    from kups_relax.store import Store as Store
+    from kups_relax.store import open as open
 
 __version__ = "0.1.0.dev0"
 
@@ -38,6 +41,7 @@ _HOMES = {
     "ops": None,
     "optimizers": None,
     "potentials": None,
+    "store": None,
     "testing": None,
     "relax": "_relax",
     "Result": "_result",
@@ -47,6 +51,8 @@ _HOMES = {
     "Index": "data",
     "Structure": "data",
     "Table": "data",
+    "Store": "store",
+    "open": "store",
     "Report": "_verify",
     "verify": "_verify",
 }

@@ -1,29 +1,39 @@
 """`relax`: from what users have to what they want."""
 
+import hashlib
+import logging
 import math
 import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from kups_relax import coordinates, io, optimizers, potentials
+from kups_relax._keep import Keeper, keeper
 from kups_relax._platform import check_platform
-from kups_relax._result import Result
+from kups_relax._progress import Progress
+from kups_relax._record import Record
+from kups_relax._result import Results
 from kups_relax.data import Structure
 from kups_relax.errors import CapacityError, OptionError, PotentialError, StructureError
 from kups_relax.relaxation import (
     Job,
     Outcome,
     Program,
+    Refused,
     Scheduler,
-    Status,
     axis_lengths,
     gives_stress,
     has_volume,
     size_class,
 )
+
+log = logging.getLogger("kups_relax")
+
+# How structures end that did not go wrong.
+_ORDERLY = ("converged", "max_steps")
 
 
 def relax(
@@ -41,7 +51,11 @@ def relax(
     n_workers: int | None = None,
     n_conformers: int = 1,
     seed: int = 0,
-) -> Result:
+    resume: bool = False,
+    strict: bool = False,
+    trajectory: int = 0,
+    trajectory_of: Any = None,
+) -> Results:
     """Relax structures, all at once, each to the last bit as it would relax alone.
 
     A structure is evaluated, judged, and moved, until its longest force is below `fmax`; one
@@ -53,7 +67,8 @@ def relax(
     Args:
         structures: An `ase.Atoms`, an RDKit Mol (each conformer is a structure), a path to
             whatever `ase.io.read` reads or to an SDF, MOL or SMILES file, or an iterable of
-            these.
+            these. It is read while others relax, as far as is needed: with a store as `output` it
+            may be of any size.
         potential: A potential, or its name: `kups_relax.potentials`.
         optimizer: "lbfgs", "ase-lbfgs" (ASE's to the letter), or an optimizer built with
             `kups_relax.optimizers` or optax.
@@ -65,19 +80,30 @@ def relax(
             theirs.
         dtype: "float64" or "float32", whatever JAX's global setting. In float32 the returned
             coordinates are those that were evaluated, rounded to float32, moved or not.
-        output: Where to write the relaxed structures: .extxyz, .sdf, .traj or .csv.
+        output: Where to write the relaxed structures. A store (.h5, .hdf5, .h5md) has each of them
+            within seconds, and is whole at any moment; .extxyz, .sdf, .traj and .csv are written
+            at the end.
         overwrite: Whether `output` may exist.
-        progress: Show a bar; None: where stderr is a terminal.
+        progress: Show a bar, or lines where stderr is no terminal; None: a bar where it is one.
         n_workers: Tiles in flight; None: one for each CPU core.
         n_conformers: Conformers made of each SMILES, or of a Mol without coordinates.
         seed: For making them.
+        resume: Go on with the store that a run with the same input and options left, if there is
+            one: what is in it is not relaxed again.
+        strict: Raise at the first structure that cannot be used or goes wrong, and not only
+            record it.
+        trajectory: Steps between two geometries that are kept of each structure; 0: none is. They
+            go to the store, or to the result: `trajectory`.
+        trajectory_of: For which structures: ids, or places in the input. None: for all.
 
     Returns:
-        Results in the order of the input.
+        Results in the order of the input: a `Result`, or the `Store` that is the output.
 
     Raises:
-        StructureError: There is nothing to relax, or an input is no structure at all.
+        StructureError: There is nothing to relax, or an input is no structure at all; with
+            `strict`, at the first that goes wrong.
         OptionError: An option has a value that makes no sense, or does not exist.
+        StoreError: The output cannot be written, or does not fit what is to be resumed.
 
     Example:
         >>> from ase.build import molecule
@@ -91,32 +117,90 @@ def relax(
     optimizer = optimizers.get(optimizer)
     _check_options(fmax, max_steps, dtype, n_workers)
     cell = coordinates.get(cell)
-    if output is not None:
-        io.check_output(output, overwrite=overwrite)
-    entries = io.structures_from(structures, seed=seed, n_conformers=n_conformers)
-    if output is not None:
-        io.check_output(output, structures=entries, overwrite=overwrite)
-
-    jobs: list[Job] = []
-    outcomes: dict[int, Outcome] = {}
-    reasons: dict[int, str] = {}
-    for number, entry in enumerate(entries):
-        job = _job(number, entry, potential, optimizer, cell, dtype)
-        if isinstance(job, Job):
-            jobs.append(job)
-        else:
-            reasons[number] = job
+    trajectories = _Trajectories(trajectory, trajectory_of)
+    entries = io.Stream(structures, seed=seed, n_conformers=n_conformers)
     scheduler = Scheduler(dtype=dtype, fmax=fmax, max_steps=max_steps, n_workers=n_workers)
-    with _bar(len(entries), progress) as bar:
-        bar.update(len(reasons))
-        for outcome in scheduler.run(jobs):
-            outcomes[outcome.number] = outcome
-            bar.update()
-    result = _result(entries, outcomes, reasons)
-    if output is not None:
-        written = [a if len(a) else None for a in result.atoms]
-        io.write(output, written, entries, result.table())
-    return result
+    options = {
+        "potential": _described(potential),
+        "optimizer": repr(optimizer),
+        "fmax": float(fmax),
+        "max_steps": int(max_steps),
+        "cell": repr(cell),
+        "dtype": dtype,
+        "seed": int(seed),
+        "n_conformers": int(n_conformers),
+        "trajectory": trajectories.described,
+    }
+    keep = keeper(output, options, overwrite=overwrite, resume=resume)
+    try:
+        return _run(
+            entries,
+            scheduler,
+            keep,
+            lambda number, entry: _job(
+                number, entry, potential, optimizer, cell, dtype, trajectories.every(number, entry)
+            ),
+            progress=progress,
+            strict=strict,
+        )
+    finally:
+        keep.close()
+
+
+def _run(
+    entries: io.Stream,
+    scheduler: Scheduler,
+    keep: Keeper,
+    job: Callable[[int, io.Entry], Job | Refused],
+    *,
+    progress: bool | None,
+    strict: bool,
+) -> Results:
+    """Read, relax and keep, each in a thread of its own."""
+    known = keep.ahead(entries)
+    n_read = 0
+    ended = False
+
+    def items() -> Iterator[Job | Refused]:
+        nonlocal n_read, ended
+        for number, entry in enumerate(known):
+            n_read = number + 1
+            if not keep.has(number, entry):
+                yield job(number, entry)
+        ended = True
+
+    def total() -> int | None:
+        share = 1.0 if ended else entries.share
+        return round(n_read / share) if share else None
+
+    shown = Progress(
+        progress,
+        occupancy=lambda: scheduler.progress().occupancy,
+        n_running=lambda: scheduler.progress().n_running,
+        total=total,
+    )
+
+    def finish(item: Outcome | Refused | None) -> None:
+        if item is None:
+            keep.idle()
+            shown.show()
+            return
+        record = Record.of(item)
+        keep.add(record)
+        shown.add(record.status == "converged")
+        if record.status not in _ORDERLY:
+            log.warning("%s: %s: %s", record.entry.id, record.status, record.reason)
+            if strict:
+                raise StructureError(f"{record.entry.id!r} {record.status}: {record.reason}")
+
+    try:
+        scheduler.run(items(), finish)
+    except BaseException:
+        keep.interrupted()
+        raise
+    finally:
+        shown.close()
+    return keep.result(n_read)
 
 
 def _check_options(fmax: float, max_steps: int, dtype: str, n_workers: int | None) -> None:
@@ -137,10 +221,11 @@ def _job(
     optimizer: optimizers.Transform[Any],
     cell: coordinates.VariableCell | None,
     dtype: str,
-) -> Job | str:
+    every: int,
+) -> Job | Refused:
     """Make a structure ready to run, or say why it cannot be."""
     if not isinstance(entry, Structure):
-        return str(entry)
+        return Refused(number, entry, str(entry))
     try:
         moving, moves = coordinates.coordinates_of(entry, cell)
         form = potential.specialize(entry)
@@ -154,7 +239,11 @@ def _job(
                 "needs. Relax with cell=None, or with another potential."
             )
     except (StructureError, PotentialError, CapacityError) as error:
-        return str(error)
+        return Refused(number, entry, str(error))
+    except Exception as error:  # whatever a potential of the user's own may raise
+        log.exception("%s raised", potential.name)
+        reason = f"{entry.id!r}: {potential.name} raised {type(error).__name__}: {error}"
+        return Refused(number, entry, reason)
     return Job(
         number=number,
         structure=entry,
@@ -162,65 +251,39 @@ def _job(
         prepared=prepared,
         moves=moves,
         size=size,
+        every=every,
     )
 
 
-def _result(entries: list[Any], outcomes: dict[int, Outcome], reasons: dict[int, str]) -> Result:
-    n = len(entries)
-    energy, fmax = np.full(n, np.nan), np.full(n, np.nan)
-    n_steps, n_evaluations = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    status = np.full(n, Status.FAILED.label, object)
-    reason = np.full(n, "", object)
-    atoms = []
-    for i, entry in enumerate(entries):
-        outcome = outcomes.get(i)
-        if outcome is None:
-            reason[i] = reasons[i]
-            atoms.append(_unmoved(entry))
-        else:
-            energy[i], fmax[i] = outcome.energy, outcome.fmax
-            n_steps[i], n_evaluations[i] = outcome.n_steps, outcome.n_steps + 1
-            status[i], reason[i] = outcome.status.label, outcome.reason
-            atoms.append(_atoms(entry, outcome))
-        atoms[i].info["status"] = status[i]
-    return Result(
-        atoms=atoms,
-        ids=[entry.id for entry in entries],
-        n_atoms=np.array([len(a) for a in atoms], np.int64),
-        energy=energy,
-        fmax=fmax,
-        n_steps=n_steps,
-        n_evaluations=n_evaluations,
-        status=status,
-        reason=reason,
-        structures=[e if isinstance(e, Structure) else None for e in entries],
-    )
+class _Trajectories:
+    """Which structures' trajectories are kept."""
+
+    def __init__(self, every: int, chosen: Any) -> None:
+        if not (isinstance(every, int | np.integer) and 0 <= every < 2**31):
+            raise OptionError(
+                f"trajectory is {every!r}; expected a whole number of steps between two geometries "
+                "that are kept, or 0 for none."
+            )
+        chosen = [chosen] if isinstance(chosen, str | int | np.integer) else chosen
+        self._every = int(every)
+        self._chosen = None if chosen is None else set(chosen)
+        self.described = [self._every, None if chosen is None else sorted(map(str, chosen))]
+
+    def every(self, number: int, entry: io.Entry) -> int:
+        """Steps between two of its frames; 0: none are kept."""
+        if self._chosen is None or number in self._chosen or entry.id in self._chosen:
+            return self._every
+        return 0
 
 
-def _atoms(structure: Structure, outcome: Outcome) -> Any:
-    known = math.isfinite(outcome.energy)
-    return io.to_atoms(
-        structure,
-        outcome.positions,
-        outcome.cell,
-        energy=outcome.energy if known else None,
-        forces=outcome.forces if known else None,
-        stress=outcome.stress if known else None,
-    )
-
-
-def _unmoved(entry: Any) -> Any:
-    if isinstance(entry, Structure):
-        return io.to_atoms(entry, entry.positions)
-    from ase import Atoms
-
-    atoms = Atoms() if entry.atoms is None else entry.atoms.copy()
-    atoms.info["id"] = entry.id
-    return atoms
-
-
-def _bar(total: int, progress: bool | None) -> Any:
-    from tqdm import tqdm
-
-    hidden = not (sys.stderr.isatty() if progress is None else progress)
-    return tqdm(total=total, unit="structure", desc="relax", disable=hidden)
+def _described(potential: potentials.EnergyModel) -> dict[str, Any]:
+    """What a potential is, with a digest of what it was fitted to be."""
+    described = potential.describe()
+    if isinstance(potential, potentials.Potential):
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(potential.parameters())]
+        digest = hashlib.sha256()
+        for leaf in leaves:
+            digest.update(f"{leaf.shape} {leaf.dtype}".encode() + leaf.tobytes())
+        if leaves:
+            described = {**described, "parameters": digest.hexdigest()}
+    return described

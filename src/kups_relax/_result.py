@@ -1,23 +1,24 @@
 """What a relaxation gives back."""
 
-import dataclasses
-import hashlib
+import abc
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from kups_relax._record import Record, fingerprint
+from kups_relax.data import Structure
+from kups_relax.errors import OptionError
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Result:
-    """Relaxed structures and what there is to know of them, in the caller's order.
+NO_TRAJECTORY = "there is no trajectory of {!r}; ask for it with relax(..., trajectory=10)."
+
+
+class Results(abc.ABC):
+    """What is known of many structures, in the caller's order: a `Result`, or a `Store`.
 
     Energy, forces and fmax are those of the returned geometry, evaluated there.
 
     Attributes:
-        atoms: List of `ase.Atoms` with energy, free energy, forces and, in a cell, stress
-            attached; what the input carried (tags, info, charges, constraints) is kept. A
-            structure that failed before its first evaluation comes back as it was, without a
-            calculator; where nothing could be read, empty.
         ids: Labels of the structures.
         n_atoms: (n,) int64.
         energy: (n,) float64, eV; NaN where there is none.
@@ -28,11 +29,16 @@ class Result:
         n_evaluations: (n,) int64, evaluations of the potential.
         status: (n,) str: "converged", "max_steps", "non_finite", "exploded" or "failed".
         reason: (n,) str: why a structure did not converge, and what to do; "" if it did.
-        structures: The inputs as they were understood; None where nothing could be read.
+        fingerprint: (n,) str: sha256 over the bits of everything that the structure got:
+            positions, cell, energy, forces, stress, fmax, number of steps and status. Equal
+            fingerprints are equal bits.
+        atoms: Sequence of `ase.Atoms` with energy, free energy, forces and, in a cell, stress
+            attached; what the input carried (tags, info, charges, constraints) is kept. A
+            structure that failed before its first evaluation comes back as it was, without a
+            calculator; where nothing could be read, empty.
     """
 
-    atoms: list[Any]
-    ids: list[str]
+    ids: Sequence[str]
     n_atoms: np.ndarray
     energy: np.ndarray
     fmax: np.ndarray
@@ -40,7 +46,29 @@ class Result:
     n_evaluations: np.ndarray
     status: np.ndarray
     reason: np.ndarray
-    structures: list[Any]
+
+    @property
+    @abc.abstractmethod
+    def fingerprint(self) -> np.ndarray:
+        """Of all that each structure got."""
+
+    @property
+    @abc.abstractmethod
+    def atoms(self) -> Sequence[Any]:
+        """The structures."""
+
+    @abc.abstractmethod
+    def trajectory(self, item: int | str) -> list[Any]:
+        """Return the geometries on the way of a structure, as Atoms.
+
+        `info["step"]` says how many moves came before; the last one is the result.
+
+        Args:
+            item: Its position, or its id.
+
+        Raises:
+            OptionError: None was kept.
+        """
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -51,38 +79,86 @@ class Result:
         return self.status == "converged"
 
     @property
-    def fingerprint(self) -> np.ndarray:
-        """(n,) str: sha256 over the bits of everything that the structure got.
-
-        Positions, cell, energy, forces, stress, fmax, number of steps and status: equal
-        fingerprints are equal bits.
-        """
-        return np.array([self._fingerprint(i) for i in range(len(self))], dtype=object)
+    def counts(self) -> dict[str, int]:
+        """How many structures there are of each status."""
+        names, counts = np.unique(np.asarray(self.status, str), return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
     def table(self) -> dict[str, list[Any]]:
         """Return one row a structure as plain columns: `pandas.DataFrame(result.table())`."""
-        columns = ("n_atoms", "n_steps", "n_evaluations", "energy", "fmax", "status", "reason")
+        columns = (
+            "n_atoms", "n_steps", "n_evaluations", "energy", "fmax", "status", "reason",
+            "fingerprint",
+        )  # fmt: skip
         return {
             "id": list(self.ids),
             **{name: getattr(self, name).tolist() for name in columns},
-            "fingerprint": self.fingerprint.tolist(),
         }
 
     def __repr__(self) -> str:
-        names, counts = np.unique(self.status.astype(str), return_counts=True)
-        summary = ", ".join(f"{c} {n}" for n, c in zip(names, counts, strict=True))
-        return f"Result({len(self)} structures: {summary})"
+        summary = ", ".join(f"{count} {name}" for name, count in self.counts.items())
+        return f"{type(self).__name__}({len(self)} structures: {summary})"
+
+
+class Result(Results):
+    """Relaxed structures and what there is to know of them, in memory.
+
+    Attributes:
+        records: One for each structure.
+        structures: The inputs as they were understood; None where nothing could be read.
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = list(records)
+        self.ids = [r.entry.id for r in self.records]
+        self.structures = [
+            r.entry if isinstance(r.entry, Structure) else None for r in self.records
+        ]
+        self._atoms = [r.atoms() for r in self.records]
+        self.n_atoms = self._column("n_atoms", np.int64, [len(r.numbers) for r in self.records])
+        for name, dtype in COLUMNS.items():
+            setattr(self, name, self._column(name, dtype))
+
+    @property
+    def atoms(self) -> list[Any]:
+        """See `Results`."""
+        return self._atoms
+
+    @property
+    def fingerprint(self) -> np.ndarray:
+        """See `Results`: of what is in the attributes now."""
+        return np.array([self._fingerprint(i) for i in range(len(self))], object)
 
     def _fingerprint(self, i: int) -> str:
-        digest = hashlib.sha256()
         atoms = self.atoms[i]
-        digest.update(np.ascontiguousarray(atoms.positions, "<f8").tobytes())
-        digest.update(np.ascontiguousarray(atoms.cell.array, "<f8").tobytes())
-        if atoms.calc is not None:
-            for name in ("forces", "stress"):
-                if name in atoms.calc.results:
-                    digest.update(np.ascontiguousarray(atoms.calc.results[name], "<f8").tobytes())
-        numbers = np.array([self.energy[i], self.fmax[i]], "<f8")
-        digest.update(numbers.tobytes())
-        digest.update(f"{self.n_steps[i]} {self.status[i]}".encode())
-        return digest.hexdigest()
+        results = {} if atoms.calc is None else atoms.calc.results
+        return fingerprint(
+            atoms.positions,
+            atoms.cell.array,
+            results.get("forces"),
+            results.get("stress"),
+            np.array([self.energy[i], self.fmax[i]]),
+            f"{self.n_steps[i]} {self.status[i]}",
+        )
+
+    def trajectory(self, item: int | str) -> list[Any]:
+        """See `Results.trajectory`."""
+        record = self.records[self.ids.index(item) if isinstance(item, str) else item]
+        if not record.frames:
+            raise OptionError(NO_TRAJECTORY.format(record.entry.id))
+        return record.trajectory()
+
+    def _column(self, name: str, dtype: Any, values: list[Any] | None = None) -> np.ndarray:
+        values = [getattr(r, name) for r in self.records] if values is None else values
+        return np.array(values, dtype)
+
+
+# Attributes of records that are columns of results.
+COLUMNS: dict[str, Any] = {
+    "energy": np.float64,
+    "fmax": np.float64,
+    "n_steps": np.int64,
+    "n_evaluations": np.int64,
+    "status": object,
+    "reason": object,
+}

@@ -176,10 +176,17 @@ def test_a_consumer_that_stops_kills_what_hangs(processes):
         for i, e in enumerate(entries)
     ]
     before = threading.active_count()
-    run = Scheduler(dtype="float64", fmax=0.05, max_steps=40).run(jobs)
-    assert next(run).status is Status.CONVERGED
-    start = time.monotonic()
-    run.close()
+    start = 0.0
+
+    def sink(item):
+        nonlocal start
+        if item is not None:
+            assert item.status is Status.CONVERGED
+            start = time.monotonic()
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        Scheduler(dtype="float64", fmax=0.05, max_steps=40).run(jobs, sink)
     assert time.monotonic() - start < 30
     assert threading.active_count() <= before
     assert processes

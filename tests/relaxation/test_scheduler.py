@@ -1,5 +1,6 @@
 """The host's part: every job has one outcome, and nothing is left running."""
 
+import dataclasses
 import threading
 import time
 
@@ -12,7 +13,7 @@ import kups_relax as kr
 from helpers import argon, argon_clusters
 from kups_relax import optimizers as ko
 from kups_relax import relaxation
-from kups_relax.relaxation import Job, Program, Scheduler, Status, axis_lengths, size_class
+from kups_relax.relaxation import Job, Program, Refused, Scheduler, Status, axis_lengths, size_class
 
 
 def jobs_of(structures, potential=None, optimizer="lbfgs"):
@@ -30,6 +31,12 @@ def scheduler(max_steps=200, n_workers=2):
     return Scheduler(dtype="float64", fmax=0.01, max_steps=max_steps, n_workers=n_workers)
 
 
+def outcomes_of(jobs, **options):
+    got = []
+    scheduler(**options).run(jobs, lambda item: got.append(item) if item else None)
+    return got
+
+
 def wait_for_threads(before):
     deadline = time.monotonic() + 30
     while threading.active_count() > before and time.monotonic() < deadline:
@@ -41,7 +48,7 @@ def wait_for_threads(before):
 def test_every_job_has_one_outcome(n_workers):
     # More than fit into the lanes, so that some are refilled.
     structures = argon_clusters([8, 2, 16, 5] * 25)
-    outcomes = list(scheduler(n_workers=n_workers, max_steps=20).run(jobs_of(structures)))
+    outcomes = outcomes_of(jobs_of(structures), n_workers=n_workers, max_steps=20)
     assert sorted(o.number for o in outcomes) == list(range(100))
     for outcome in outcomes:
         n_atoms = len(structures[outcome.number])
@@ -51,36 +58,46 @@ def test_every_job_has_one_outcome(n_workers):
 
 
 def test_nothing_to_do_ends_at_once():
-    assert list(scheduler().run([])) == []
+    assert outcomes_of([]) == []
 
 
 def test_outcomes_come_as_structures_finish():
     [slow] = argon_clusters([8])
     quick = kr.relax(slow, argon()).atoms[0]
     jobs = jobs_of([slow, *[quick] * 100])
-    numbers = [o.number for o in scheduler(n_workers=1).run(jobs)]
+    numbers = [o.number for o in outcomes_of(jobs, n_workers=1)]
     assert numbers.index(0) > 50
 
 
-def test_a_consumer_that_stops_stops_the_workers():
+def test_an_exception_in_the_sink_stops_the_workers():
     before = threading.active_count()
     jobs = jobs_of(argon_clusters([8, 16] * 100))
-    run = scheduler(max_steps=50).run(jobs)
-    next(run)
-    run.close()
-    wait_for_threads(before)
+    seen = []
 
-
-def test_an_exception_in_the_consumer_stops_the_workers():
-    before = threading.active_count()
-    jobs = jobs_of(argon_clusters([8, 16] * 100))
-
-    def consume():
-        for _ in scheduler(max_steps=50).run(jobs):
+    def sink(item):
+        if item is not None:
+            seen.append(item)
             raise RuntimeError("enough")
 
     with pytest.raises(RuntimeError, match="enough"):
-        consume()
+        scheduler(max_steps=50).run(jobs, sink)
+    assert len(seen) == 1
+    wait_for_threads(before)
+
+
+def test_an_exception_in_the_input_comes_after_what_is_done():
+    before = threading.active_count()
+    got = []
+
+    def items():
+        yield from jobs_of(argon_clusters([8] * 64))
+        while not got:
+            time.sleep(0.01)
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        scheduler(max_steps=50).run(items(), lambda item: got.append(item) if item else None)
+    assert got
     wait_for_threads(before)
 
 
@@ -91,11 +108,37 @@ class Broken(Cliff):
         raise ZeroDivisionError("a mistake")
 
 
-def test_an_exception_in_a_worker_reaches_the_caller():
+def test_structures_whose_potential_raises_end_alone():
     before = threading.active_count()
-    with pytest.raises(ZeroDivisionError, match="a mistake"):
-        list(scheduler().run(jobs_of(argon_clusters([3]), Broken())))
+    good = jobs_of(argon_clusters([5, 3]))
+    bad = [dataclasses.replace(j, number=2) for j in jobs_of(argon_clusters([3]), Broken())]
+    by_number = {o.number: o for o in outcomes_of([*good, *bad])}
+    assert by_number[2].status is Status.FAILED
+    assert "raised ZeroDivisionError: a mistake" in by_number[2].reason
+    alone = {o.number: o for o in outcomes_of(good)}
+    for number in (0, 1):
+        assert np.array_equal(by_number[number].positions, alone[number].positions)
     wait_for_threads(before)
+
+
+def test_refused_structures_are_passed_on():
+    jobs = [Refused(7, None, "no good"), *jobs_of(argon_clusters([3]))]
+    by_number = {item.number: item for item in outcomes_of(jobs)}
+    assert by_number[7].reason == "no good"
+    assert by_number[0].status is Status.CONVERGED
+
+
+def test_the_sink_is_told_when_nothing_is_finished():
+    idle = []
+
+    def items():
+        deadline = time.monotonic() + 20
+        while not idle and time.monotonic() < deadline:
+            time.sleep(0.01)
+        yield from ()
+
+    scheduler().run(items(), lambda item: idle.append(item))
+    assert idle == [None]
 
 
 def test_other_structures_of_the_same_classes_make_no_new_trace():
@@ -120,6 +163,6 @@ def test_workers_make_64_bit_numbers_whatever_the_flag_is():
     jobs = jobs_of(argon_clusters([5]))
     for flag in (False, True):
         with jax.enable_x64(flag):
-            [outcome] = scheduler(n_workers=1).run(jobs)
+            [outcome] = outcomes_of(jobs, n_workers=1)
             assert not np.array_equal(outcome.positions, outcome.positions.astype(np.float32))
             assert jax.config.jax_enable_x64 == flag

@@ -86,7 +86,7 @@ def relax(
     seconds = time.perf_counter() - start
     if not quiet:
         print(format_table(result))
-    for i in (~result.converged).nonzero()[0]:
+    for i in (~result.converged).nonzero()[0].tolist():
         print(f"{result.ids[i]}: {result.status[i]}: {result.reason[i]}", file=sys.stderr)
     n_converged = int(result.converged.sum())
     print(f"{n_converged} of {len(result)} structures converged in {seconds:.1f} s")

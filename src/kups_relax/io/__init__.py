@@ -6,9 +6,10 @@ Nothing here imports ase or rdkit before a function is called.
 from kups_relax.io._atoms import to_atoms as to_atoms
 from kups_relax.io._entries import Entry as Entry
 from kups_relax.io._entries import Unreadable as Unreadable
-from kups_relax.io._read import stream as stream
+from kups_relax.io._read import Stream as Stream
 from kups_relax.io._read import structures_from as structures_from
 from kups_relax.io._write import check_output as check_output
+from kups_relax.io._write import check_place as check_place
 from kups_relax.io._write import write as write
 
-__all__ = ["Entry", "Unreadable", "check_output", "stream", "structures_from", "to_atoms", "write"]
+__all__ = ["Entry", "Stream", "Unreadable", "check_output", "structures_from", "to_atoms", "write"]

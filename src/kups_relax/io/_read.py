@@ -1,6 +1,5 @@
 """From whatever chemists have to structures, in the caller's order."""
 
-import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -31,7 +30,7 @@ _FORMATS = (
 _NAMELESS = frozenset({"poscar", "contcar", "geometry", "outcar", "xdatcar", "vasprun", "control"})
 
 
-def stream(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> Iterator[Entry]:
+class Stream:
     """Read structures from objects and files one after the other, however many there are.
 
     One bad structure in a list or a file becomes an `Unreadable` in its place and the others go
@@ -40,6 +39,13 @@ def stream(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> Iterator[Ent
     The id of a structure is the title of its record or `info["id"]` or `info["name"]`; where there
     is none, "stem:3" for the fourth structure in a file and "structure 3" for the fourth item of a
     list. Conformers end in "/0", "/1", ..., and an id that was there before in "#2", "#3", ...
+
+    An iterator of one entry for each structure: a `Structure`, or an `Unreadable` with the reason.
+    Nothing that the caller owns is changed or kept. Files of one structure after the other
+    (extended XYZ, SDF, SMILES, ASE's trajectories and databases) are read as far as is asked for.
+
+    Attributes:
+        share: How much of the input has been read, from 0 to 1; None where that is not known.
 
     Args:
         inputs: `ase.Atoms`, an RDKit Mol (each conformer is a structure; a Mol without
@@ -50,49 +56,152 @@ def stream(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> Iterator[Ent
             the molecule and on this alone, not on what else is read.
         n_conformers: How many conformers a molecule without coordinates gets.
 
-    Yields:
-        One entry for each structure: a `Structure`, or an `Unreadable` with the reason. Nothing
-        that the caller owns is changed or kept. Paths in a list are looked at before the first
-        entry; files of one structure after the other (extended XYZ, SDF, SMILES, ASE's
-        trajectories and databases) are read as far as is asked for.
-
     Raises:
-        StructureError: Nothing was given, a file is missing or is no structure file, or an object
-            has an unknown type.
+        StructureError: At once: a path is missing or no file. On the way: nothing was given, a
+            file is no structure file, or an object has an unknown type.
         OptionError: `seed` or `n_conformers` is out of range.
     """
-    embedding = Embedding.new(seed, n_conformers)
-    for place, path in _paths(inputs, ""):
-        _check_file(Path(os.fsdecode(path)), _named(path, place))
-    counter = itertools.count()
-    n_entries = 0
-    for entry in unique(
-        entry
-        for place, item in _items(inputs, "")
-        for entry in _entries_of(item, next(counter), place, embedding)
-    ):
-        n_entries += 1
-        yield entry
-    if not n_entries:
-        raise StructureError(f"no structures: got an empty {type(inputs).__name__}. {_EXPECTED}")
+
+    def __init__(self, inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> None:
+        self._embedding = Embedding.new(seed, n_conformers)
+        for place, path in _paths(inputs, ""):
+            _check_file(Path(os.fsdecode(path)), _named(path, place))
+        self._length = len(inputs) if isinstance(inputs, list | tuple) else None
+        if isinstance(inputs, str | os.PathLike):
+            self._length = 1
+        self._item = self._within = 0.0
+        self._entries = self._read(inputs)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self
+
+    def __next__(self) -> Entry:
+        return next(self._entries)
+
+    @property
+    def share(self) -> float | None:
+        """See the class."""
+        if not self._length:
+            return None
+        return min(1.0, (self._item + self._within) / self._length)
+
+    def _read(self, inputs: Any) -> Iterator[Entry]:
+        entry = None
+        for entry in unique(self._all(inputs)):
+            yield entry
+        if entry is None:
+            raise StructureError(
+                f"no structures: got an empty {type(inputs).__name__}. {_EXPECTED}"
+            )
+
+    def _all(self, inputs: Any) -> Iterator[Entry]:
+        outer = enumerate(inputs) if isinstance(inputs, list | tuple) else [(None, inputs)]
+        number = 0
+        for i, part in outer:
+            for place, item in _items(part, "" if i is None else f"[{i}]"):
+                yield from self._entries_of(item, number, place)
+                number += 1
+            self._item, self._within = (i or 0) + 1.0, 0.0
+
+    def _entries_of(self, item: Any, number: int, place: str) -> Iterable[Entry]:
+        """All entries of one item that is no list."""
+        label = f"structure {number}"
+        if isinstance(item, Structure | Unreadable):
+            return [item]
+        if item is None:
+            reason = (
+                "got None, which RDKit gives for what it cannot parse. Repair or drop the record."
+            )
+            return [Unreadable(id=label, reason=reason)]
+        if isinstance(item, str | os.PathLike):
+            return self._entries_of_file(Path(os.fsdecode(item)), _named(item, place))
+        if _is_mol(item):
+            title = item.GetProp("_Name").strip() if item.HasProp("_Name") else ""
+            properties = item.GetPropsAsDict(autoConvertStrings=False)
+            label = title or label_in(properties) or label
+            return entries_from_mol(item, label, self._embedding)
+        return [entry_from_atoms(item.copy(), label_in(item.info) or label)]
+
+    def _entries_of_file(self, path: Path, named: str) -> Iterable[Entry]:
+        """All entries of one file."""
+        _check_file(path, named)
+        name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+        ending = Path(name).suffix.lower()
+        stem = Path(name).stem if ending else name
+        if stem.lower() in _NAMELESS and path.absolute().parent.name:
+            stem = f"{path.absolute().parent.name}/{name}"
+        if ending in (".sdf", ".sd", ".mol"):
+            return entries_from_sdf(self._lines(path, named), path, stem, self._embedding)
+        if ending in (".smi", ".smiles"):
+            return entries_from_smiles(self._lines(path, named), path, stem, self._embedding)
+        return self._entries_by_ase(path, named, stem)
+
+    def _lines(self, path: Path, named: str) -> Iterator[str]:
+        def seen(share: float) -> None:
+            self._within = share
+
+        return text_lines(path, named, seen)
+
+    def _entries_by_ase(self, path: Path, named: str, stem: str) -> Iterator[Entry]:
+        n_frames = 0
+        for i, ((line, atoms), only) in enumerate(alone(self._frames(path, named))):
+            n_frames += 1
+            label = stem if only else f"{stem}:{i}"
+            if isinstance(atoms, str):
+                where = f", from line {line}" if line else ""
+                reason = f"frame {i} of {path}{where}: {atoms}. Repair the file."
+                yield Unreadable(id=label, reason=reason)
+            else:
+                atoms.calc = None
+                label = label_in(atoms.info) or label
+                yield entry_from_atoms(atoms, label, reason=_disorder(atoms))
+        if not n_frames:
+            raise StructureError(f"{named} holds no structures. Leave it out of the input.")
+
+    def _frames(self, path: Path, named: str) -> Iterator[tuple[int, Any]]:
+        """Line number (or 0) and atoms of each frame, or what is wrong with it."""
+        from ase.io import iread
+        from ase.io.formats import filetype
+
+        n_frames = 0
+        try:
+            if filetype(str(path)) in ("extxyz", "xyz"):
+                frames = read_frames(self._lines(path, named))
+            else:
+                found = iread(path, index=":", do_not_split_by_at_sign=True)
+                frames = ((0, atoms) for atoms in found)
+            for frame in frames:
+                yield frame
+                n_frames += 1
+        except Exception as error:  # ASE's many parsers raise whatever their steps raise
+            if n_frames:
+                # What follows cannot be found any more.
+                yield 0, f"{type(error).__name__}: {str(error)[:200]}; nothing after it can be read"
+            elif isinstance(error, StructureError):
+                raise
+            else:
+                raise StructureError(
+                    f"{named}: ASE cannot read it as a structure file "
+                    f"({type(error).__name__}: {str(error)[:200]}). {_FORMATS}"
+                ) from error
 
 
 def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> list[Entry]:
     """Read structures from objects and files, in the order in which they are given.
 
-    See `stream`, which does the same one after the other.
+    See `Stream`, which does the same one after the other.
 
     Args:
-        inputs: As for `stream`.
-        seed: As for `stream`.
-        n_conformers: As for `stream`.
+        inputs: As for `Stream`.
+        seed: As for `Stream`.
+        n_conformers: As for `Stream`.
 
     Returns:
         One entry for each structure.
 
     Raises:
-        StructureError: As for `stream`.
-        OptionError: As for `stream`.
+        StructureError: As for `Stream`.
+        OptionError: As for `Stream`.
 
     Example:
         >>> import ase
@@ -100,7 +209,7 @@ def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> lis
         >>> entry.id, entry.n_atoms
         ('structure 0', 2)
     """
-    return list(stream(inputs, seed=seed, n_conformers=n_conformers))
+    return list(Stream(inputs, seed=seed, n_conformers=n_conformers))
 
 
 def _paths(inputs: Any, place: str) -> Iterator[tuple[str, Any]]:
@@ -146,23 +255,6 @@ def _is_mol(item: Any) -> "TypeGuard[Any]":
     return chem is not None and isinstance(item, chem.Mol)
 
 
-def _entries_of(item: Any, number: int, place: str, embedding: Embedding) -> Iterable[Entry]:
-    """All entries of one item that is no list."""
-    label = f"structure {number}"
-    if isinstance(item, Structure | Unreadable):
-        return [item]
-    if item is None:
-        reason = "got None, which RDKit gives for what it cannot parse. Repair or drop the record."
-        return [Unreadable(id=label, reason=reason)]
-    if isinstance(item, str | os.PathLike):
-        return _entries_of_file(Path(os.fsdecode(item)), _named(item, place), embedding)
-    if _is_mol(item):
-        title = item.GetProp("_Name").strip() if item.HasProp("_Name") else ""
-        properties = item.GetPropsAsDict(autoConvertStrings=False)
-        return entries_from_mol(item, title or label_in(properties) or label, embedding)
-    return [entry_from_atoms(item.copy(), label_in(item.info) or label)]
-
-
 def _named(path: Any, place: str) -> str:
     name = os.fsdecode(path)
     return f"input{place} ({name!r})" if place else repr(name)
@@ -182,66 +274,6 @@ def _check_file(path: Path, named: str) -> None:
         )
     if path.stat().st_size == 0:
         raise StructureError(f"{named} is empty. {_FORMATS}")
-
-
-def _entries_of_file(path: Path, named: str, embedding: Embedding) -> Iterable[Entry]:
-    """All entries of one file."""
-    _check_file(path, named)
-    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
-    ending = Path(name).suffix.lower()
-    stem = Path(name).stem if ending else name
-    if stem.lower() in _NAMELESS and path.absolute().parent.name:
-        stem = f"{path.absolute().parent.name}/{name}"
-    if ending in (".sdf", ".sd", ".mol"):
-        return entries_from_sdf(text_lines(path, named), path, stem, embedding)
-    if ending in (".smi", ".smiles"):
-        return entries_from_smiles(text_lines(path, named), path, stem, embedding)
-    return _entries_by_ase(path, named, stem)
-
-
-def _entries_by_ase(path: Path, named: str, stem: str) -> Iterator[Entry]:
-    n_frames = 0
-    for i, ((line, atoms), only) in enumerate(alone(_frames(path, named))):
-        n_frames += 1
-        label = stem if only else f"{stem}:{i}"
-        if isinstance(atoms, str):
-            where = f", from line {line}" if line else ""
-            reason = f"frame {i} of {path}{where}: {atoms}. Repair the file."
-            yield Unreadable(id=label, reason=reason)
-        else:
-            atoms.calc = None
-            label = label_in(atoms.info) or label
-            yield entry_from_atoms(atoms, label, reason=_disorder(atoms))
-    if not n_frames:
-        raise StructureError(f"{named} holds no structures. Leave it out of the input.")
-
-
-def _frames(path: Path, named: str) -> Iterator[tuple[int, Any]]:
-    """Line number (or 0) and atoms of each frame, or what is wrong with it."""
-    from ase.io import iread
-    from ase.io.formats import filetype
-
-    n_frames = 0
-    try:
-        if filetype(str(path)) in ("extxyz", "xyz"):
-            frames = read_frames(text_lines(path, named))
-        else:
-            found = iread(path, index=":", do_not_split_by_at_sign=True)
-            frames = ((0, atoms) for atoms in found)
-        for frame in frames:
-            yield frame
-            n_frames += 1
-    except Exception as error:  # ASE's many parsers raise whatever their steps raise
-        if n_frames:
-            # What follows cannot be found any more.
-            yield 0, f"{type(error).__name__}: {str(error)[:200]}; nothing after it can be read"
-        elif isinstance(error, StructureError):
-            raise
-        else:
-            raise StructureError(
-                f"{named}: ASE cannot read it as a structure file "
-                f"({type(error).__name__}: {str(error)[:200]}). {_FORMATS}"
-            ) from error
 
 
 def _disorder(atoms: Any) -> str | None:

@@ -45,6 +45,18 @@ def check_output(
     """
     path = Path(path)
     ending = _ending(path)
+    check_place(path, overwrite=overwrite)
+    if ending == ".sdf":
+        _check_topologies(path, structures)
+    return path
+
+
+def check_place(path: Path, *, overwrite: bool) -> None:
+    """Find out whether a file can be written somewhere.
+
+    Raises:
+        StoreError: The directory is missing or not writable, or the file exists.
+    """
     parent = path.absolute().parent
     if not parent.is_dir():
         raise StoreError(f"{str(path)!r}: there is no directory {str(parent)!r}. Make it first.")
@@ -59,9 +71,6 @@ def check_output(
         raise StoreError(
             f"{str(path)!r}: the directory {str(parent)!r} is not writable. Choose another one."
         )
-    if ending == ".sdf":
-        _check_topologies(path, structures)
-    return path
 
 
 def write(
@@ -121,7 +130,7 @@ def _ending(path: Path) -> str:
     ending = path.suffix.lower()
     if ending not in _WRITERS:
         got = f"the ending {path.suffix!r}" if path.suffix else "no ending"
-        raise OptionError(f"{str(path)!r} has {got}; expected one of {', '.join(_WRITERS)}.")
+        raise OptionError(f"{str(path)!r} has {got}; expected one of .h5, {', '.join(_WRITERS)}.")
     return ending
 
 

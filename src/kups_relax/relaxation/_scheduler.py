@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -20,7 +20,14 @@ from kups_relax.relaxation._batch import Batch, Limits
 from kups_relax.relaxation._jobs import Job, Outcome, Refused
 from kups_relax.relaxation._queues import Queues
 
-Sink: TypeAlias = Callable[[Outcome | Refused], None]
+# Takes what a structure got; None, now and then, where nothing has been finished.
+Sink: TypeAlias = Callable[[Outcome | Refused | None], None]
+
+# Seconds without anything finished before the sink is told.
+_IDLE = 0.25
+
+# Follows the last event.
+_END: Any = object()
 
 # Outcomes that wait to be handed out, before workers wait.
 _BACKLOG = 4096
@@ -64,7 +71,7 @@ class Scheduler:
         self._wanted = n_workers
         self._n_workers = 0
         self._queues = Queues()
-        self._events: queue.Queue[Outcome | Refused | None] = queue.Queue(_BACKLOG)
+        self._events: queue.Queue[Any] = queue.Queue(_BACKLOG)
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._sessions: list[Session] = []
@@ -104,7 +111,7 @@ class Scheduler:
         finally:
             for thread in self._threads:
                 thread.join()
-            self._events.put(None)
+            self._events.put(_END)
             hand_out.join()
         if self._error is not None:
             raise self._error
@@ -115,7 +122,13 @@ class Scheduler:
         return Progress(self._n_begun - self._n_ended, occupancy)
 
     def _hand_out(self, sink: Sink) -> None:
-        while (event := self._events.get()) is not None:
+        while True:
+            try:
+                event = self._events.get(timeout=_IDLE)
+            except queue.Empty:
+                event = None
+            if event is _END:
+                return
             if self._error is not None:
                 continue
             try:

@@ -1,0 +1,221 @@
+"""What becomes of results: kept in memory and written at the end, or in a store as they come."""
+
+import abc
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from kups_relax import io
+from kups_relax._record import Record
+from kups_relax._result import Result, Results
+from kups_relax.errors import OptionError, StoreError
+
+STORES = (".h5", ".hdf5", ".h5md")
+
+
+def keeper(
+    output: str | os.PathLike[str] | None,
+    options: Mapping[str, Any],
+    *,
+    overwrite: bool,
+    resume: bool,
+) -> "Keeper":
+    """Choose what keeps results, and find out before a long run whether it can.
+
+    Raises:
+        OptionError: The options do not go together, or the ending is unknown.
+        StoreError: The output cannot be written, or does not fit what is to be resumed.
+    """
+    store = output is not None and Path(output).suffix.lower() in STORES
+    if resume and not store:
+        raise OptionError(
+            f"resume needs a store as output, a path that ends in {', '.join(STORES)}; got "
+            f"{output!r}."
+        )
+    if resume and overwrite:
+        raise OptionError("resume and overwrite exclude each other. Choose one.")
+    if not store:
+        return _Memory(output, overwrite=overwrite)
+    assert output is not None
+    return _Stored(Path(output), options, overwrite=overwrite, resume=resume)
+
+
+class Keeper(abc.ABC):
+    """Takes records as they come, from one thread."""
+
+    def ahead(self, entries: io.Stream) -> Iterable[io.Entry]:
+        """Look at the input before anything runs, where that is needed.
+
+        Raises:
+            StructureError: The output cannot hold a structure.
+        """
+        return entries
+
+    @abc.abstractmethod
+    def has(self, number: int, entry: io.Entry) -> bool:
+        """Whether a structure of the input is done already. Called from the reading thread.
+
+        Raises:
+            StoreError: It was another structure then.
+        """
+
+    @abc.abstractmethod
+    def add(self, record: Record) -> None:
+        """Keep what a structure got."""
+
+    @abc.abstractmethod
+    def idle(self) -> None:
+        """Use a moment in which nothing is finished."""
+
+    @abc.abstractmethod
+    def interrupted(self) -> None:
+        """Save what is there, when the run ends before its time."""
+
+    @abc.abstractmethod
+    def result(self, n_input: int) -> Results:
+        """Return all, when the run has ended."""
+
+    def close(self) -> None:
+        """Give up what is held."""
+        return None
+
+
+class _Memory(Keeper):
+    """Keeps all in memory; writes it to a file at the end, where one is wanted."""
+
+    def __init__(self, output: str | os.PathLike[str] | None, *, overwrite: bool) -> None:
+        if output is not None:
+            io.check_output(output, overwrite=overwrite)
+        self._output = output
+        self._records: dict[int, Record] = {}
+
+    def ahead(self, entries: io.Stream) -> Iterable[io.Entry]:
+        """See `Keeper`."""
+        if self._output is None or Path(self._output).suffix.lower() != ".sdf":
+            return entries
+        known = list(entries)
+        io.check_output(self._output, structures=known, overwrite=True)
+        return known
+
+    def has(self, number: int, entry: io.Entry) -> bool:
+        """See `Keeper`."""
+        return False
+
+    def add(self, record: Record) -> None:
+        """See `Keeper`."""
+        self._records[record.number] = record
+
+    def idle(self) -> None:
+        """See `Keeper`."""
+
+    def interrupted(self) -> None:
+        """See `Keeper`."""
+
+    def result(self, n_input: int) -> Result:
+        """See `Keeper`."""
+        result = Result([self._records[number] for number in range(n_input)])
+        if self._output is not None:
+            written = [a if len(a) else None for a in result.atoms]
+            entries = [record.entry for record in result.records]
+            io.write(self._output, written, entries, result.table())
+        return result
+
+
+class _Stored(Keeper):
+    """Keeps all in an HDF5 file."""
+
+    def __init__(
+        self, path: Path, options: Mapping[str, Any], *, overwrite: bool, resume: bool
+    ) -> None:
+        from kups_relax import store
+
+        self._store, self._path = store, path
+        self._done: dict[int, bytes] = {}
+        options = json.loads(json.dumps(options, default=_plain))
+        attributes = {
+            "options": json.dumps(options),
+            "versions": json.dumps(_versions()),
+            "complete": False,
+            "n_input": -1,
+        }
+        resume = resume and path.exists()
+        if not resume:
+            io.check_place(path, overwrite=overwrite)
+        else:
+            there = store.Store(path)
+            _compare(path, there.options, options)
+            self._done = there.done
+            if there.versions != _versions():
+                attributes["versions"] = json.dumps({**there.versions, "resumed with": _versions()})
+        self._writer = store.Writer(path, attributes, resume=resume)
+        self._n_before = len(self._done)
+
+    def has(self, number: int, entry: io.Entry) -> bool:
+        """See `Keeper`."""
+        known = self._done.pop(number, None)
+        if known is None:
+            return False
+        if self._store.input_hash(entry, self._store.extras_of(entry)) != known:
+            raise StoreError(
+                f"{str(self._path)!r} cannot be resumed with this input: structure {number}, "
+                f"{entry.id!r}, is not the one that was relaxed. Give it the input that it was "
+                "begun with, or choose another name for the output."
+            )
+        return True
+
+    def add(self, record: Record) -> None:
+        """See `Keeper`."""
+        extras = self._store.extras_of(record.entry)
+        digest = self._store.input_hash(record.entry, extras)
+        self._writer.add(self._store.Row(record, extras, digest))
+
+    def idle(self) -> None:
+        """See `Keeper`."""
+        self._writer.write_if_due()
+
+    def interrupted(self) -> None:
+        """See `Keeper`."""
+        self._writer.write()
+
+    def result(self, n_input: int) -> Results:
+        """See `Keeper`."""
+        if self._done:
+            raise StoreError(
+                f"{str(self._path)!r} cannot be resumed with this input: it holds structure "
+                f"{max(self._done)}, and the input has only {n_input}."
+            )
+        self._writer.write(complete=True, n_input=n_input)
+        return self._store.Store(self._path)
+
+    def close(self) -> None:
+        """See `Keeper`."""
+        self._writer.close()
+
+
+def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    for name in here:
+        if there.get(name) != here[name]:
+            raise StoreError(
+                f"{str(path)!r} was begun with another {name}: {there.get(name)!r} there, "
+                f"{here[name]!r} here. Resume it with the same, or choose another name for the "
+                "output."
+            )
+
+
+def _plain(value: Any) -> Any:
+    """What JSON cannot say itself."""
+    return value.tolist() if hasattr(value, "tolist") else repr(value)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("kups-relax", "jax", "jaxlib", "numpy", "ase"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found

@@ -1,0 +1,288 @@
+"""Where things are in a store: H5MD 1.1 as znh5md lays it out, and a group of our own.
+
+See `docs/store.md`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import h5py
+import numpy as np
+
+from kups_relax._record import Record
+from kups_relax.relaxation import Frame
+
+VERSION = 1
+PARTICLES = "/particles/relaxed"
+OBSERVABLES = "/observables/relaxed"
+OWN = "/kups_relax"
+
+# Rows of a chunk.
+_ROWS = 64
+_TEXT = h5py.string_dtype("utf-8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A dataset with a row for each structure.
+
+    Attributes:
+        path: Where it is.
+        value: What it says of a record, and of its extras and the digest of its input.
+        dtype: Of the dataset.
+        shape: Of a row; None stands for the atoms, padded to the largest structure.
+        unit: As H5MD writes it.
+        ase_unit: A unit that readers of H5MD refuse, under a name that they do not look at.
+        origin: Where ASE keeps it: "atoms", "calc" or "info"; None: nowhere.
+    """
+
+    path: str
+    value: Callable[["Row"], Any]
+    dtype: Any
+    shape: tuple[int | None, ...] = ()
+    unit: str | None = None
+    ase_unit: str | None = None
+    origin: str | None = None
+
+    @property
+    def in_h5md(self) -> bool:
+        """Whether it is an element of H5MD, with steps and times."""
+        return not self.path.startswith(OWN)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What is written of a structure."""
+
+    record: Record
+    extras: str
+    input_hash: bytes
+
+
+def _observable(name: str, value: Callable[[Row], Any], dtype: Any, **options: Any) -> Column:
+    return Column(f"{OBSERVABLES}/{name}/value", value, dtype, **options)
+
+
+def _own(name: str, value: Callable[[Row], Any], dtype: Any) -> Column:
+    return Column(f"{OWN}/{name}", value, dtype)
+
+
+def _stress(row: Row) -> Any:
+    return np.nan if row.record.stress is None else row.record.stress
+
+
+def _forces(row: Row) -> Any:
+    return np.nan if row.record.forces is None else row.record.forces
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column(
+        f"{PARTICLES}/position/value",
+        lambda row: row.record.positions,
+        "f8",
+        (None, 3),
+        unit="Angstrom",
+        origin="atoms",
+    ),
+    Column(
+        f"{PARTICLES}/force/value",
+        _forces,
+        "f8",
+        (None, 3),
+        # MDAnalysis refuses a unit that it does not know.
+        ase_unit="eV/Angstrom",
+        origin="calc",
+    ),
+    Column(
+        f"{PARTICLES}/species/value",
+        lambda row: row.record.numbers,
+        "f8",
+        (None,),
+        origin="atoms",
+    ),
+    Column(
+        f"{PARTICLES}/box/edges/value",
+        lambda row: row.record.cell,
+        "f8",
+        (3, 3),
+        unit="Angstrom",
+        origin="atoms",
+    ),
+    Column(f"{PARTICLES}/box/pbc/value", lambda row: row.record.pbc, "?", (3,), origin="atoms"),
+    _observable("potential_energy", lambda row: row.record.energy, "f8", unit="eV", origin="calc"),
+    _observable("stress", _stress, "f8", shape=(6,), unit="eV/Angstrom^3", origin="calc"),
+    _observable("converged", lambda row: row.record.status == "converged", "?", origin="info"),
+    _observable("fmax", lambda row: row.record.fmax, "f8", unit="eV/Angstrom", origin="info"),
+    _observable("n_steps", lambda row: row.record.n_steps, "i8", origin="info"),
+    _observable("status", lambda row: row.record.status, _TEXT, origin="info"),
+    _observable("structure_id", lambda row: _text(row.record.entry.id), _TEXT, origin="info"),
+    _observable("input_index", lambda row: row.record.number, "i8", origin="info"),
+    _own("n_atoms", lambda row: len(row.record.numbers), "i8"),
+    _own("n_evaluations", lambda row: row.record.n_evaluations, "i8"),
+    _own("reason", lambda row: _text(row.record.reason), _TEXT),
+    _own("fingerprint", lambda row: row.record.fingerprint.encode(), "S64"),
+    _own("extras", lambda row: _text(row.extras), _TEXT),
+    _own("input_hash", lambda row: np.frombuffer(row.input_hash, "V32")[0], "V32"),
+    _own("finished", lambda row: row.record.finished, "f8"),
+)
+
+
+def _text(text: str) -> str:
+    # HDF5 ends text at a NUL, and UTF-8 has no lone surrogates.
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
+def create(file: Any, attributes: Mapping[str, Any], width: int) -> None:
+    """Lay out a store without structures.
+
+    Args:
+        file: Empty.
+        attributes: Of the run.
+        width: Atoms of a chunk.
+    """
+    _describe(file)
+    own = file.create_group(OWN)
+    own.attrs["layout"] = VERSION
+    own.attrs["n_done"] = 0
+    for name, value in attributes.items():
+        own.attrs[name] = value
+    _box(file.create_group(f"{PARTICLES}/box"), np.ones(3, bool))
+    for column in COLUMNS:
+        _new(file, column, width)
+    _clock(file, [c.path for c in COLUMNS if c.in_h5md])
+
+
+def append(file: Any, rows: Sequence[Row]) -> None:
+    """Add structures to a store, and say that they are there."""
+    own = file[OWN]
+    first = int(own.attrs["n_done"])
+    last = first + len(rows)
+    widest = max(len(row.record.numbers) for row in rows)
+    if first == 0:
+        file[f"{PARTICLES}/box"].attrs["boundary"] = _boundary(rows[0].record.pbc)
+    for column in COLUMNS:
+        dataset = file[column.path]
+        shape = list(dataset.shape)
+        shape[0] = last
+        if column.shape[:1] == (None,):
+            shape[1] = max(shape[1], widest)
+        dataset.resize(shape)
+        dataset[first:last] = _block(column, rows, shape)
+    for name, values in (("step", np.arange(first, last)), ("time", np.arange(first, last) * 1.0)):
+        clock = file[f"{OBSERVABLES}/potential_energy/{name}"]
+        clock.resize((last,))
+        clock[first:] = values
+    for row in rows:
+        if row.record.frames:
+            _trajectory(file, row.record)
+    own.attrs["n_done"] = last
+
+
+def _block(column: Column, rows: Sequence[Row], shape: Sequence[int]) -> Any:
+    values = [column.value(row) for row in rows]
+    if not column.shape:
+        return np.array(values, object if column.dtype is _TEXT else column.dtype)
+    fill = np.nan if column.dtype == "f8" else 0
+    block = np.full((len(rows), *shape[1:]), fill, column.dtype)
+    for place, value in zip(block, values, strict=True):
+        if column.shape[:1] == (None,) and not np.isscalar(value):
+            place[: len(value)] = value
+        else:
+            place[:] = value
+    return block
+
+
+def _new(file: Any, column: Column, width: int) -> None:
+    widths = [width if n is None else n for n in column.shape]
+    dataset = file.create_dataset(
+        column.path,
+        shape=(0, *(0 if n is None else n for n in column.shape)),
+        maxshape=(None, *column.shape),
+        chunks=(_ROWS if column.shape else 8 * _ROWS, *(max(1, n) for n in widths)),
+        dtype=column.dtype,
+        fillvalue=np.nan if column.dtype == "f8" else None,
+        shuffle=column.dtype == "f8",
+        # Text is kept beside the dataset, which has nothing to compress then.
+        compression=None if column.dtype in (_TEXT, "V32", "S64") else "gzip",
+        compression_opts=None if column.dtype in (_TEXT, "V32", "S64") else 1,
+    )
+    if column.unit:
+        dataset.attrs["unit"] = column.unit
+    if column.ase_unit:
+        dataset.attrs["ase_unit"] = column.ase_unit
+    if column.origin:
+        dataset.parent.attrs["ASE_ENTRY_ORIGIN"] = column.origin
+
+
+def _clock(file: Any, paths: Sequence[str]) -> None:
+    """Give all elements the same steps and times: rows are no trajectory."""
+    home = file[OBSERVABLES]["potential_energy"]
+    home.create_dataset("step", shape=(0,), maxshape=(None,), chunks=(8 * _ROWS,), dtype="i8")
+    home.create_dataset("time", shape=(0,), maxshape=(None,), chunks=(8 * _ROWS,), dtype="f8")
+    home["time"].attrs["unit"] = "fs"
+    for path in paths:
+        element = file[path].parent
+        if element != home:
+            element["step"], element["time"] = home["step"], home["time"]
+
+
+def _describe(file: Any) -> None:
+    h5md = file.create_group("h5md")
+    h5md.attrs["version"] = np.array([1, 1])
+    h5md.create_group("author").attrs["name"] = "N/A"
+    creator = h5md.create_group("creator")
+    creator.attrs["name"], creator.attrs["version"] = "kups_relax", version("kups-relax")
+
+
+def _box(box: Any, pbc: np.ndarray) -> None:
+    box.attrs["dimension"] = 3
+    box.attrs["boundary"] = _boundary(pbc)
+
+
+def _boundary(pbc: np.ndarray) -> np.ndarray:
+    return np.array(["periodic" if p else "none" for p in pbc], _TEXT)
+
+
+def trajectory_name(number: int) -> str:
+    """Name of the groups that hold the trajectory of a structure."""
+    return f"trajectory_{number}"
+
+
+def _trajectory(file: Any, record: Record) -> None:
+    """Write a trajectory into groups of its own, fixed in size."""
+    frames, name = record.frames, trajectory_name(record.number)
+    n_frames, n_atoms = len(frames), len(record.numbers)
+    particles = file.create_group(f"/particles/{name}")
+    observables = file.create_group(f"/observables/{name}")
+    steps = np.array([f.step for f in frames])
+
+    def element(group: Any, values: Any, origin: str, **attributes: Any) -> None:
+        group.create_dataset("value", data=values)
+        group["value"].attrs.update(attributes)
+        group.create_dataset("step", data=steps)
+        group.create_dataset("time", data=steps * 1.0)
+        group["time"].attrs["unit"] = "fs"
+        group.attrs["ASE_ENTRY_ORIGIN"] = origin
+
+    def stacked(get: Callable[[Frame], Any]) -> np.ndarray:
+        return np.array([get(frame) for frame in frames])
+
+    def cell(frame: Frame) -> np.ndarray:
+        return record.cell if frame.cell is None else frame.cell
+
+    box = particles.create_group("box")
+    _box(box, record.pbc)
+    element(box.create_group("edges"), stacked(cell), "atoms", unit="Angstrom")
+    element(box.create_group("pbc"), np.tile(record.pbc, (n_frames, 1)), "atoms")
+    positions = stacked(lambda frame: frame.positions)
+    element(particles.create_group("position"), positions, "atoms", unit="Angstrom")
+    forces = stacked(lambda frame: frame.forces)
+    element(particles.create_group("force"), forces, "calc", ase_unit="eV/Angstrom")
+    species = np.broadcast_to(record.numbers.astype("f8"), (n_frames, n_atoms))
+    element(particles.create_group("species"), species, "atoms")
+    energies = stacked(lambda frame: frame.energy)
+    element(observables.create_group("potential_energy"), energies, "calc", unit="eV")
+    fmax = stacked(lambda frame: frame.fmax)
+    element(observables.create_group("fmax"), fmax, "info", unit="eV/Angstrom")

@@ -1,0 +1,313 @@
+"""Read a store, lazily: columns when they are asked for, structures one by one."""
+
+import functools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import h5py
+import numpy as np
+
+from kups_relax._record import frame_atoms
+from kups_relax._result import NO_TRAJECTORY, Results
+from kups_relax.errors import OptionError, StoreError
+from kups_relax.relaxation import Frame, Status
+from kups_relax.store import _layout as layout
+from kups_relax.store._extras import add_extras, topology_in
+
+
+def open_store(path: str | os.PathLike[str]) -> "Store":
+    """Open the results that `relax` wrote to an HDF5 file; also while it still writes.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        What was finished when it was opened.
+
+    Raises:
+        StoreError: There is no such file, or it is none of ours.
+
+    Example:
+        >>> import tempfile, pathlib, ase, kups_relax as kr
+        >>> pair = ase.Atoms("Ar2", [[0, 0, 0], [0, 0, 3.6]])
+        >>> argon = kr.potentials.LennardJones(0.0104, 3.4)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "pair.h5")
+        ...     _ = kr.relax(pair, argon, output=path)
+        ...     kr.open(path).status.tolist()
+        ['converged']
+    """
+    return Store(path)
+
+
+class Store(Results):
+    """The results in a file, in the caller's order. See `Results` for the columns.
+
+    Items are `ase.Atoms`, by position or by id. Nothing is held open, and nothing that was read is
+    kept but columns.
+
+    Attributes:
+        path: Of the file.
+        options: With which the structures were relaxed.
+        versions: Of what they were relaxed with.
+        complete: Whether the run has ended, and nothing of its input is missing.
+        n_input: Structures in the input; None where the run has not come to its end.
+        input_index: (n,) int64, place of each structure in the input.
+    """
+
+    path: Path
+    options: dict[str, Any]
+    versions: dict[str, Any]
+    complete: bool
+    n_input: int | None
+
+    def __init__(self, path: str | os.PathLike[str], rows: np.ndarray | None = None) -> None:
+        self.path = Path(path)
+        with self._file() as file:
+            own = file[layout.OWN].attrs
+            self._n_done = int(own["n_done"])
+            self.options = json.loads(own["options"])
+            self.versions = json.loads(own["versions"])
+            self.complete = bool(own["complete"])
+            self.n_input = int(own["n_input"]) if self.complete else None
+            index = self._read(file, f"{layout.OBSERVABLES}/input_index/value")
+        self._rows = np.argsort(index, kind="stable") if rows is None else rows
+        self.input_index = index[self._rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, item: int | str) -> Any: ...
+    @overload
+    def __getitem__(self, item: slice) -> "Store": ...
+    def __getitem__(self, item: Any) -> Any:
+        """Return the atoms at a position or of an id; or, for a slice, a part of the store."""
+        if isinstance(item, slice):
+            return Store(self.path, self._rows[item])
+        if isinstance(item, str):
+            return next(self._atoms_of(self._rows[[self._place(item)]]))
+        if not -len(self) <= item < len(self):
+            raise IndexError(f"{self}: there is no structure {item}")
+        return next(self._atoms_of(self._rows[[item]]))
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._atoms_of(self._rows)
+
+    @property
+    def atoms(self) -> Sequence[Any]:
+        """The structures, each read when it is asked for."""
+        return _Atoms(self)
+
+    @property
+    def done(self) -> dict[int, bytes]:
+        """Which structures of the input are there, and the digests of what they were."""
+        hashes = self._column(f"{layout.OWN}/input_hash")
+        return dict(zip(self.input_index.tolist(), (bytes(h) for h in hashes), strict=True))
+
+    @property
+    def with_trajectory(self) -> list[str]:
+        """Ids of the structures whose trajectories were kept."""
+        with self._file() as file:
+            names = set(file["/particles"])
+        return [
+            label
+            for label, number in zip(self.ids, self.input_index, strict=True)
+            if layout.trajectory_name(number) in names
+        ]
+
+    def select(self, *status: str) -> "Store":
+        """Return the part with one of these statuses.
+
+        Raises:
+            OptionError: There is no such status.
+        """
+        known = [s.label for s in Status if s not in (Status.EMPTY, Status.RUNNING)]
+        for one in status:
+            if one not in known:
+                raise OptionError(f"there is no status {one!r}; expected {', '.join(known)}.")
+        return Store(self.path, self._rows[np.isin(self.status.astype(str), status)])
+
+    def trajectory(self, item: int | str) -> list[Any]:
+        """See `Results.trajectory`."""
+        place = self._place(item) if isinstance(item, str) else range(len(self))[item]
+        atoms = self[place]
+        name = layout.trajectory_name(int(self.input_index[place]))
+        with self._file() as file:
+            if name not in file["/particles"]:
+                raise OptionError(NO_TRAJECTORY.format(self.ids[place]))
+            particles, observables = file[f"/particles/{name}"], file[f"/observables/{name}"]
+            steps, positions = particles["position/step"][()], particles["position/value"][()]
+            forces, cells = particles["force/value"][()], particles["box/edges/value"][()]
+            energies = observables["potential_energy/value"][()].tolist()
+            fmax = observables["fmax/value"][()].tolist()
+        frames = map(Frame, steps.tolist(), positions, cells, energies, forces, fmax)
+        return [frame_atoms(atoms, atoms.cell, frame) for frame in frames]
+
+    def topology(self, place: int) -> Any:
+        """The RDKit Mol that a structure came from, without conformers; None if from none."""
+        with self._file() as file:
+            return topology_in(_text(file[f"{layout.OWN}/extras"][int(self._rows[place])]))
+
+    @functools.cached_property
+    def ids(self) -> list[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """See `Results`."""
+        return self._texts(f"{layout.OBSERVABLES}/structure_id/value").tolist()
+
+    @functools.cached_property
+    def n_atoms(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """See `Results`."""
+        return self._column(f"{layout.OWN}/n_atoms")
+
+    @functools.cached_property
+    def energy(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """See `Results`."""
+        return self._column(f"{layout.OBSERVABLES}/potential_energy/value")
+
+    @functools.cached_property
+    def fmax(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """See `Results`."""
+        return self._column(f"{layout.OBSERVABLES}/fmax/value")
+
+    @functools.cached_property
+    def n_steps(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """See `Results`."""
+        return self._column(f"{layout.OBSERVABLES}/n_steps/value")
+
+    @functools.cached_property
+    def n_evaluations(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """See `Results`."""
+        return self._column(f"{layout.OWN}/n_evaluations")
+
+    @functools.cached_property
+    def status(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """See `Results`."""
+        return self._texts(f"{layout.OBSERVABLES}/status/value")
+
+    @functools.cached_property
+    def reason(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """See `Results`."""
+        return self._texts(f"{layout.OWN}/reason")
+
+    @functools.cached_property
+    def fingerprint(self) -> np.ndarray:
+        """See `Results`."""
+        return self._column(f"{layout.OWN}/fingerprint").astype(str).astype(object)
+
+    @functools.cached_property
+    def finished(self) -> np.ndarray:
+        """(n,) float64: when each structure was finished, seconds since 1970."""
+        return self._column(f"{layout.OWN}/finished")
+
+    def _place(self, label: str) -> int:
+        try:
+            return self.ids.index(label)
+        except ValueError:
+            raise KeyError(f"{str(self.path)!r} has no structure {label!r}") from None
+
+    def _column(self, path: str) -> np.ndarray:
+        with self._file() as file:
+            return self._read(file, path)[self._rows]
+
+    def _texts(self, path: str) -> np.ndarray:
+        return np.array([_text(value) for value in self._column(path)], object)
+
+    def _read(self, file: Any, path: str) -> np.ndarray:
+        return file[path][: self._n_done]
+
+    def _file(self) -> Any:
+        try:
+            file: Any = h5py.File(self.path, "r")
+        except FileNotFoundError:
+            raise StoreError(f"there is no file {str(self.path)!r}. Check the path.") from None
+        except OSError as error:
+            raise StoreError(
+                f"{str(self.path)!r} cannot be read as HDF5: {error}. It is another kind of file, "
+                "or it was cut off; nothing in it was changed."
+            ) from error
+        own = file[layout.OWN].attrs if layout.OWN in file else {}
+        if own.get("layout") != layout.VERSION:
+            file.close()
+            raise StoreError(
+                f"{str(self.path)!r} is an HDF5 file, but no store of kups_relax of layout "
+                f"{layout.VERSION}. Read it with what wrote it."
+            )
+        return file
+
+    def _atoms_of(self, rows: np.ndarray) -> Iterator[Any]:
+        """Read structures, some at a time."""
+        for first in range(0, len(rows), 256):
+            part = rows[first : first + 256]
+            order = np.unique(part)
+            with self._file() as file:
+                block = {c.path: file[c.path][order] for c in _NEEDED}
+            for row in part:
+                at = int(np.searchsorted(order, row))
+                yield _atoms({path: values[at] for path, values in block.items()})
+
+
+class _Atoms(Sequence[Any]):
+    """The structures of a store as a sequence."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __getitem__(self, item: Any) -> Any:
+        got = self._store[item]
+        return _Atoms(got) if isinstance(item, slice) else got
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._store)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} Atoms of {self._store.path}>"
+
+
+_NEEDED = [
+    c
+    for c in layout.COLUMNS
+    if c.path.split("/")[-2 if c.in_h5md else -1]
+    in ("position", "force", "species", "edges", "pbc", "potential_energy", "stress", "status",
+        "structure_id", "n_atoms", "extras")
+]  # fmt: skip
+
+
+def _atoms(row: dict[str, Any]) -> Any:
+    """Put one structure together, as `Record.atoms` does."""
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    n = int(row[f"{layout.OWN}/n_atoms"])
+    atoms = Atoms(
+        numbers=row[f"{layout.PARTICLES}/species/value"][:n].astype(int),
+        positions=row[f"{layout.PARTICLES}/position/value"][:n],
+        cell=row[f"{layout.PARTICLES}/box/edges/value"],
+        pbc=row[f"{layout.PARTICLES}/box/pbc/value"],
+    )
+    add_extras(atoms, _text(row[f"{layout.OWN}/extras"]))
+    label = _text(row[f"{layout.OBSERVABLES}/structure_id/value"])
+    if str(atoms.info.get("id")) != label:
+        atoms.info["id"] = label
+    atoms.info["status"] = _text(row[f"{layout.OBSERVABLES}/status/value"])
+    energy = float(row[f"{layout.OBSERVABLES}/potential_energy/value"])
+    if np.isfinite(energy):
+        results = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": row[f"{layout.PARTICLES}/force/value"][:n],
+        }
+        stress = row[f"{layout.OBSERVABLES}/stress/value"]
+        if not np.isnan(stress).all():
+            results["stress"] = stress
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
