@@ -152,7 +152,8 @@ def test_the_shortest_list_and_the_fewest_lanes_decide():
     assert Sum(argon(), Harmonic()).slack is None
     assert Sum(argon(), EMT(skin=0.4)).slack == 0.2
     assert Sum(argon(), MODEL).n_lanes(16) == 8
-    assert BOTH.n_lanes(16) is None
+    assert BOTH.n_lanes(16) == EMT().n_lanes(16)
+    assert Sum(argon(), Harmonic()).n_lanes(16) is None
 
 
 def test_each_part_takes_the_form_that_a_structure_needs():
