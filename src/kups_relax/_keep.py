@@ -1,10 +1,13 @@
 """What becomes of results: kept in memory and written at the end, or in a store as they come."""
 
 import abc
+import dataclasses
 import json
+import logging
 import os
 import platform
-from collections.abc import Iterable, Mapping
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,9 @@ from kups_relax import io
 from kups_relax._record import Record
 from kups_relax._result import Result, Results
 from kups_relax.errors import OptionError, StoreError
+from kups_relax.relaxation import Saved, read_checkpoint, write_checkpoint
+
+log = logging.getLogger("kups_relax")
 
 STORES = (".h5", ".hdf5", ".h5md")
 
@@ -54,6 +60,14 @@ class Keeper(abc.ABC):
             StructureError: The output cannot hold a structure.
         """
         return entries
+
+    def checkpoint(self, saved: Sequence[Saved]) -> None:
+        """Write tiles at work."""
+        del saved
+
+    def saved(self) -> Sequence[Saved]:
+        """Tiles with which to go on."""
+        return ()
 
     @abc.abstractmethod
     def has(self, number: int, entry: io.Entry) -> bool:
@@ -141,6 +155,7 @@ class _Stored(Keeper):
             "versions": json.dumps(_versions()),
             "complete": False,
             "n_input": -1,
+            "run": secrets.token_hex(8),
         }
         resume = resume and path.exists()
         if not resume:
@@ -149,10 +164,29 @@ class _Stored(Keeper):
             there = store.Store(path)
             _compare(path, there.options, options)
             self._done = there.done
+            attributes["run"] = there.run
             if there.versions != _versions():
                 attributes["versions"] = json.dumps({**there.versions, "resumed with": _versions()})
         self._writer = store.Writer(path, attributes, resume=resume)
-        self._n_before = len(self._done)
+        self._checkpoint = path.with_name(f"{path.name}.checkpoint")
+        self._run = attributes["run"]
+
+    def checkpoint(self, saved: Sequence[Saved]) -> None:
+        """See `Keeper`."""
+        try:
+            write_checkpoint(self._checkpoint, self._run, saved)
+        except OSError as error:
+            # It costs time, and no result, to be without.
+            log.warning("%s cannot be written: %s", self._checkpoint, error)
+
+    def saved(self) -> Sequence[Saved]:
+        """See `Keeper`."""
+        tiles = []
+        for tile in read_checkpoint(self._checkpoint, self._run):
+            left = tuple(-1 if n in self._done else n for n in tile.numbers)
+            if max(left) >= 0:
+                tiles.append(dataclasses.replace(tile, numbers=left))
+        return tiles
 
     def has(self, number: int, entry: io.Entry) -> bool:
         """See `Keeper`."""
@@ -189,6 +223,7 @@ class _Stored(Keeper):
                 f"{max(self._done)}, and the input has only {n_input}."
             )
         self._writer.write(complete=True, n_input=n_input)
+        self._checkpoint.unlink(missing_ok=True)
         return self._store.Store(self._path)
 
     def close(self) -> None:

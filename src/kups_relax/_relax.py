@@ -55,6 +55,7 @@ def relax(
     strict: bool = False,
     trajectory: int = 0,
     trajectory_of: Any = None,
+    checkpoint: float | None = None,
 ) -> Results:
     """Relax structures, all at once, each to the last bit as it would relax alone.
 
@@ -95,6 +96,10 @@ def relax(
         trajectory: Steps between two geometries that are kept of each structure; 0: none is. They
             go to the store, or to the result: `trajectory`.
         trajectory_of: For which structures: ids, or places in the input. None: for all.
+        checkpoint: Seconds between two times that structures on the way are saved beside the
+            store, so that `resume` goes on with them where they were and need not begin them anew.
+            None: they are not. Worth it where one structure takes minutes. Structures that the
+            host evaluates always begin anew.
 
     Returns:
         Results in the order of the input: a `Result`, or the `Store` that is the output.
@@ -115,11 +120,10 @@ def relax(
     check_platform()
     potential = potentials.get(potential)
     optimizer = optimizers.get(optimizer)
-    _check_options(fmax, max_steps, dtype, n_workers)
+    _check_options(fmax, max_steps, dtype, n_workers, checkpoint)
     cell = coordinates.get(cell)
     trajectories = _Trajectories(trajectory, trajectory_of)
     entries = io.Stream(structures, seed=seed, n_conformers=n_conformers)
-    scheduler = Scheduler(dtype=dtype, fmax=fmax, max_steps=max_steps, n_workers=n_workers)
     options = {
         "potential": _described(potential),
         "optimizer": repr(optimizer),
@@ -132,6 +136,14 @@ def relax(
         "trajectory": trajectories.described,
     }
     keep = keeper(output, options, overwrite=overwrite, resume=resume)
+    scheduler = Scheduler(
+        dtype=dtype,
+        fmax=fmax,
+        max_steps=max_steps,
+        n_workers=n_workers,
+        checkpoint=None if checkpoint is None else keep.checkpoint,
+        every=checkpoint or math.inf,
+    )
     try:
         return _run(
             entries,
@@ -194,7 +206,7 @@ def _run(
                 raise StructureError(f"{record.entry.id!r} {record.status}: {record.reason}")
 
     try:
-        scheduler.run(items(), finish)
+        scheduler.run(items(), finish, keep.saved())
     except BaseException:
         keep.interrupted()
         raise
@@ -203,13 +215,19 @@ def _run(
     return keep.result(n_read)
 
 
-def _check_options(fmax: float, max_steps: int, dtype: str, n_workers: int | None) -> None:
+def _check_options(
+    fmax: float, max_steps: int, dtype: str, n_workers: int | None, checkpoint: float | None
+) -> None:
     if not (isinstance(fmax, int | float | np.number) and 0 < fmax < math.inf):
         raise OptionError(f"fmax is {fmax!r}; it must be a number greater than 0, in eV/Angstrom.")
     if not (isinstance(max_steps, int | np.integer) and 0 <= max_steps < 2**31):
         raise OptionError(f"max_steps is {max_steps!r}; it must be a whole number, at least 0.")
     if dtype not in ("float64", "float32"):
         raise OptionError(f"dtype is {dtype!r}; it must be 'float64' or 'float32'.")
+    if checkpoint is not None and not (
+        isinstance(checkpoint, int | float | np.number) and 0 < checkpoint < math.inf
+    ):
+        raise OptionError(f"checkpoint is {checkpoint!r}; expected seconds, more than 0, or None.")
     if n_workers is not None and not (isinstance(n_workers, int | np.integer) and n_workers >= 1):
         raise OptionError(f"n_workers is {n_workers!r}; it must be a whole number, at least 1.")
 

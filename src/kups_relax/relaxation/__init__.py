@@ -1,5 +1,8 @@
 """Size classes and tiles, the step, and the scheduler that keeps lanes busy."""
 
+from kups_relax.relaxation._checkpoint import Saved as Saved
+from kups_relax.relaxation._checkpoint import read_checkpoint as read_checkpoint
+from kups_relax.relaxation._checkpoint import write_checkpoint as write_checkpoint
 from kups_relax.relaxation._classes import SizeClass as SizeClass
 from kups_relax.relaxation._classes import axis_lengths as axis_lengths
 from kups_relax.relaxation._classes import size_class as size_class

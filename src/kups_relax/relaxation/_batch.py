@@ -4,6 +4,8 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kups_relax._platform import make_room
@@ -11,6 +13,7 @@ from kups_relax.data import Terms
 from kups_relax.errors import CapacityError, PotentialError, StructureError
 from kups_relax.potentials import Asked, EnergyModel, Evaluation, HostPotential, Session
 from kups_relax.potentials._host import given
+from kups_relax.relaxation._checkpoint import Saved
 from kups_relax.relaxation._classes import SizeClass, axis_capacity, axis_lengths
 from kups_relax.relaxation._jobs import Frame, Job, Outcome
 from kups_relax.relaxation._status import ADVICE, Status
@@ -58,6 +61,48 @@ class Batch:
         self._frames: dict[int, list[Frame]] = {}
         self._terms: Terms | None = None
         self._moves: Terms | None = None
+
+    @classmethod
+    def restored(cls, saved: Saved, jobs: Mapping[int, Job], dtype: np.dtype) -> "Batch":
+        """Go on with a tile that was saved.
+
+        Args:
+            saved: What `save` gave.
+            jobs: By number, those of its structures that are still to be relaxed.
+            dtype: Of the run.
+
+        Raises:
+            ValueError: It does not fit the jobs.
+        """
+        batch = cls(next(iter(jobs.values())).program, saved.size, dtype)
+        if any(job.program != batch.program for job in jobs.values()):
+            raise ValueError("the structures of a tile have different programs")
+        batch._tile.set_arrays(saved.arrays)
+        leaves, structure = jax.tree.flatten(batch._state)
+        new = [saved.arrays.get(f"state {k}") for k in range(len(leaves))]
+        for old, leaf in zip(leaves, new, strict=True):
+            if leaf is None or leaf.shape != old.shape or leaf.dtype != old.dtype:
+                raise ValueError("the state is of another program")
+        batch._state = jax.tree.unflatten(structure, [jnp.array(leaf) for leaf in new])
+        for lane, number in enumerate(saved.numbers):
+            if number in jobs:
+                job = dataclasses.replace(jobs[number], size=saved.size)
+                batch._jobs[lane] = job
+                if job.every:
+                    batch._frames[lane] = list(saved.frames.get(lane, ()))
+            else:
+                batch._tile.free(lane)
+        return batch
+
+    def save(self) -> Saved:
+        """Copy all that the next step depends on."""
+        leaves = jax.tree.leaves(self._state)
+        arrays = {name: array.copy() for name, array in self._tile.arrays().items()}
+        # The device may reuse what it holds.
+        arrays |= {f"state {k}": np.array(leaf) for k, leaf in enumerate(leaves)}
+        numbers = tuple(-1 if job is None else job.number for job in self._jobs)
+        frames = {lane: list(frames) for lane, frames in self._frames.items()}
+        return Saved(self.size, numbers, arrays, frames)
 
     @property
     def n_running(self) -> int:

@@ -6,10 +6,13 @@ waits for what becomes of it.
 """
 
 import dataclasses
+import logging
+import math
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -17,8 +20,11 @@ import numpy as np
 
 from kups_relax.potentials import EnergyModel, HostPotential, Session
 from kups_relax.relaxation._batch import Batch, Limits
+from kups_relax.relaxation._checkpoint import Saved
 from kups_relax.relaxation._jobs import Job, Outcome, Refused
 from kups_relax.relaxation._queues import Queues
+
+log = logging.getLogger("kups_relax")
 
 # Takes what a structure got; None, now and then, where nothing has been finished.
 Sink: TypeAlias = Callable[[Outcome | Refused | None], None]
@@ -56,6 +62,9 @@ class Scheduler:
         max_steps: Moves allowed to each structure.
         n_workers: Tiles in flight. None: one for each CPU core, or one on an accelerator. At most
             as many as a `HostPotential` says.
+        checkpoint: Writes tiles at work, now and then; None: nobody does. Those that the host
+            evaluates are left out.
+        every: Seconds between two times.
     """
 
     def __init__(
@@ -65,6 +74,8 @@ class Scheduler:
         fmax: float,
         max_steps: int,
         n_workers: int | None = None,
+        checkpoint: Callable[[Sequence[Saved]], None] | None = None,
+        every: float = math.inf,
     ) -> None:
         self._dtype = np.dtype(dtype)
         self._limits = Limits(self._dtype.type(fmax), np.int32(max_steps))
@@ -78,18 +89,23 @@ class Scheduler:
         self._error: BaseException | None = None
         self._n_begun = self._n_ended = 0
         self._steps = self._busy = 0
+        self._checkpoint, self._every = checkpoint, every
+        self._saved: dict[Batch, Saved] = {}
+        self._written = time.monotonic()
 
-    def run(self, items: Iterable[Job | Refused], sink: Sink) -> None:
+    def run(self, items: Iterable[Job | Refused], sink: Sink, saved: Sequence[Saved] = ()) -> None:
         """Run all to their end.
 
         Args:
             items: Read in this thread, as they are needed. Refused ones are passed on.
+            saved: Tiles with which to go on, as soon as all of their structures have been read.
             sink: Called with what each got, as it finishes, from one other thread. An exception
                 from it, or from the items, or Ctrl-C, ends the run after the call that each worker
                 has under way; a session may cut its own short.
         """
         hand_out = threading.Thread(target=self._hand_out, args=(sink,), daemon=True)
         hand_out.start()
+        restore = _Restore(saved, self._dtype)
         try:
             for item in items:
                 if self._queues.stopped:
@@ -99,8 +115,12 @@ class Scheduler:
                     continue
                 self._n_begun += 1
                 self._allow(item.program.potential)
-                self._queues.put(item)
+                if restore.takes(item):
+                    restore.put(self._queues)
+                else:
+                    self._queues.put(item)
                 self._start_workers()
+            restore.put(self._queues, incomplete=True)
             self._queues.end()
             self._start_workers()
             for thread in self._threads:
@@ -129,12 +149,26 @@ class Scheduler:
                 event = None
             if event is _END:
                 return
+            self._write_checkpoint()
             if self._error is not None:
                 continue
             try:
                 sink(event)
             except BaseException as error:
                 self._fail(error)
+
+    def _write_checkpoint(self) -> None:
+        """Write what workers have saved, when it is time."""
+        now = time.monotonic()
+        if self._checkpoint is None or now - self._written < self._every:
+            return
+        with self._lock:
+            saved = list(self._saved.values())
+        try:
+            self._checkpoint(saved)
+        except BaseException as error:
+            self._fail(error)
+        self._written = now
 
     def _fail(self, error: BaseException) -> None:
         if self._error is None:
@@ -182,6 +216,8 @@ class Scheduler:
         if isinstance(potential, HostPotential):
             session = self._session(potential, sessions)
         batch.fill(lambda: self._queues.take(chosen))
+        saves = self._checkpoint is not None and session is None
+        last = time.monotonic()
         while batch.n_running and not self._queues.stopped:
             refill = self._queues.refills(chosen)
             outcomes = batch.advance(
@@ -198,10 +234,23 @@ class Scheduler:
                 self._steps += batch.steps * batch.size.n_atoms
                 self._busy += batch.busy * batch.size.n_atoms
             batch.steps = batch.busy = 0
+            # Twice as often as they are written: what is written is never old.
+            if saves and time.monotonic() - last > self._every / 2:
+                last = time.monotonic()
+                self._save(batch)
             sparse = batch.n_running <= batch.size.n_lanes - idle
             if session is None and sparse and self._queues.others_wait(batch):
+                if saves:
+                    self._save(batch)
                 self._queues.put_aside(batch)
                 return
+        with self._lock:
+            self._saved.pop(batch, None)
+
+    def _save(self, batch: Batch) -> None:
+        saved = batch.save()
+        with self._lock:
+            self._saved[batch] = saved
 
     def _session(self, potential: HostPotential, own: dict[EnergyModel, Session]) -> Session:
         if potential not in own:
@@ -211,6 +260,40 @@ class Scheduler:
             if self._queues.stopped:
                 own[potential].interrupt()
         return own[potential]
+
+
+class _Restore:
+    """Brings saved tiles and the structures that belong to them together."""
+
+    def __init__(self, saved: Sequence[Saved], dtype: np.dtype) -> None:
+        self._dtype = dtype
+        self._saved = dict(enumerate(saved))
+        self._tile_of = {n: i for i, s in enumerate(saved) for n in s.numbers if n >= 0}
+        self._jobs: dict[int, dict[int, Job]] = {}
+
+    def takes(self, job: Job) -> bool:
+        """Keep a structure that is in a tile."""
+        tile = self._tile_of.get(job.number)
+        if tile is None:
+            return False
+        self._jobs.setdefault(tile, {})[job.number] = job
+        return True
+
+    def put(self, queues: Queues, *, incomplete: bool = False) -> None:
+        """Queue the tiles that are complete, or all; structures of one that does not fit begin."""
+        for tile, jobs in list(self._jobs.items()):
+            saved = self._saved[tile]
+            if not incomplete and len(jobs) < sum(number >= 0 for number in saved.numbers):
+                continue
+            del self._jobs[tile]
+            try:
+                with jax.enable_x64(self._dtype == np.float64):
+                    batch = Batch.restored(saved, jobs, self._dtype)
+                queues.put_aside(batch)
+            except ValueError as error:
+                log.warning("a checkpoint is of no use: %s", error)
+                for job in jobs.values():
+                    queues.put(job)
 
 
 def _workers(potential: EnergyModel, wanted: int | None) -> int:

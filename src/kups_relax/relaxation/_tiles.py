@@ -13,6 +13,11 @@ from kups_relax.potentials._pairs import n_rings, pack_pairs
 from kups_relax.relaxation._classes import SizeClass
 from kups_relax.relaxation._step import Start
 
+# Arrays of a tile itself.
+_OWN = (
+    "positions", "cell", "reference", "reference_cell", "inverse", "every", "fresh", "occupied",
+)  # fmt: skip
+
 
 class Tile:
     """Lay structures out in the lanes of one size class.
@@ -22,6 +27,7 @@ class Tile:
         cell: (3, 3, n_lanes) of the starts, cell[i, :, lane] is lattice vector i.
         reference: (3, atom capacity, n_lanes): for which positions the arrays were prepared.
         reference_cell: (3, 3, n_lanes): and for which cell.
+        inverse: (3, 3, n_lanes) of `reference_cell`, where cells change; else zeros.
         every: (n_lanes,) int32: steps between two frames of a trajectory; 0: there is none.
         fresh: (n_lanes,) bool: lanes that were filled since `fresh` was last cleared.
         occupied: (n_lanes,) bool.
@@ -40,7 +46,7 @@ class Tile:
         self.cell = np.zeros((3, 3, size.n_lanes), dtype)
         self.reference = np.zeros_like(self.positions)
         self.reference_cell = np.zeros_like(self.cell)
-        self._inverse = np.zeros_like(self.cell)
+        self.inverse = np.zeros_like(self.cell)
         self.every = np.zeros(size.n_lanes, np.int32)
         self.fresh = np.zeros(size.n_lanes, bool)
         self.occupied = np.zeros(size.n_lanes, bool)
@@ -89,8 +95,31 @@ class Tile:
         self.reference[:, : len(positions), lane] = positions.T
         self.reference_cell[..., lane] = 0 if cell is None else cell
         if self._coordinates.cell is not None:
-            self._inverse[..., lane] = np.linalg.inv(self.reference_cell[..., lane])
+            self.inverse[..., lane] = np.linalg.inv(self.reference_cell[..., lane])
         self._terms.put(lane, len(positions), prepared)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that it holds, by name; not copied."""
+        own = {name: getattr(self, name) for name in _OWN}
+        blocks = {"terms": self._terms, "moves": self._moves}
+        return own | {
+            f"{block}.{name}": array
+            for block, held in blocks.items()
+            for name, array in held.arrays().items()
+        }
+
+    def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take over what another tile of the same class held.
+
+        Raises:
+            ValueError: It was of another class.
+        """
+        own = self.arrays()
+        for name, array in own.items():
+            if name not in arrays or arrays[name].shape != array.shape:
+                raise ValueError(f"the arrays are of another tile: {name}")
+        for name, array in own.items():
+            array[...] = arrays[name]
 
     def free(self, lane: int) -> None:
         """Give a lane up. Its rows stay as they are, valid numbers that nobody reads."""
@@ -105,7 +134,7 @@ class Tile:
         return Start(
             geometry=_geometry(self.positions, self.cell),
             reference=_geometry(self.reference, self.reference_cell),
-            inverse=None if self._coordinates.cell is None else _copy(self._inverse),
+            inverse=None if self._coordinates.cell is None else _copy(self.inverse),
             terms=moves,
             every=_copy(self.every),
             fresh=_copy(self.fresh),
@@ -162,6 +191,11 @@ class _Block:
             for axis, length in zip(field.axes, value.shape, strict=True):
                 if isinstance(axis, str):
                     self._counts[axis][lane] = length
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What it holds, by name; not copied."""
+        counts = {f"count of {axis}": count for axis, count in self._counts.items()}
+        return {**self._arrays, **counts}
 
     def on_device(self) -> Terms:
         """Copy them."""

@@ -53,6 +53,7 @@ class Store(Results):
         path: Of the file.
         options: With which the structures were relaxed.
         versions: Of what they were relaxed with.
+        run: Tells this run from others.
         complete: Whether the run has ended, and nothing of its input is missing.
         n_input: Structures in the input; None where the run has not come to its end.
         input_index: (n,) int64, place of each structure in the input.
@@ -61,6 +62,7 @@ class Store(Results):
     path: Path
     options: dict[str, Any]
     versions: dict[str, Any]
+    run: str
     complete: bool
     n_input: int | None
 
@@ -72,6 +74,7 @@ class Store(Results):
             self.options = json.loads(own["options"])
             self.versions = json.loads(own["versions"])
             self.complete = bool(own["complete"])
+            self.run = str(own["run"])
             self.n_input = int(own["n_input"]) if self.complete else None
             index = self._read(file, f"{layout.OBSERVABLES}/input_index/value")
         self._rows = np.argsort(index, kind="stable") if rows is None else rows
