@@ -25,6 +25,10 @@ NAMES = (
     "crystals",
     "symmetry",
     "potentials",
+    "stream",
+    "orders",
+    "poison",
+    "kills",
     "xtb",
 )
 # Run when they are named: they need packages that are no part of a default installation.

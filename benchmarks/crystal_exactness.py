@@ -17,7 +17,8 @@ from ase.constraints import FixAtoms, FixSymmetry
 
 import kups_relax as kr
 from benchmarks import periodic
-from kups_relax.relaxation import Scheduler, traces
+from kups_relax.relaxation import traces
+from kups_relax.relaxation._batch import Batch
 
 SKIN = 0.15
 SIZES = (2, 3, 5, 20, 60, 150, 300)
@@ -114,24 +115,22 @@ def _compare(
 @contextlib.contextmanager
 def _counted() -> Iterator[dict[str, int]]:
     """Count what happens to lists, in all threads."""
-    renew, give_back = Scheduler._renew, Scheduler._give_back
+    renew = Batch.renew
     counts = {"rebuilt lists": 0, "structures that outgrew their class": 0}
     # Appending is atomic, adding is not.
     stale: list[int] = []
     grown: list[int] = []
 
-    def renewing(self: Any, tile: Any, jobs: Any, state: Any) -> bool:
-        stale.append(int((np.asarray(state.stale) & tile.occupied).sum()))
-        return renew(self, tile, jobs, state)
+    def renewing(self: Any) -> Any:
+        stale.append(int((np.asarray(self._state.stale) & self._tile.occupied).sum()))
+        got = renew(self)
+        grown.append(len(got[1]))
+        return got
 
-    def giving_back(self: Any, job: Any) -> None:
-        grown.append(1)
-        give_back(self, job)
-
-    Scheduler._renew, Scheduler._give_back = renewing, giving_back
+    Batch.renew = renewing
     try:
         yield counts
     finally:
-        Scheduler._renew, Scheduler._give_back = renew, give_back
+        Batch.renew = renew
         counts["rebuilt lists"] = sum(stale)
         counts["structures that outgrew their class"] = sum(grown)

@@ -201,7 +201,7 @@ def _run(
         keep.add(record)
         shown.add(record.status == "converged")
         if record.status not in _ORDERLY:
-            log.warning("%s: %s: %s", record.entry.id, record.status, record.reason)
+            log.info("%s: %s: %s", record.entry.id, record.status, record.reason)
             if strict:
                 raise StructureError(f"{record.entry.id!r} {record.status}: {record.reason}")
 
@@ -259,7 +259,7 @@ def _job(
     except (StructureError, PotentialError, CapacityError) as error:
         return Refused(number, entry, str(error))
     except Exception as error:  # whatever a potential of the user's own may raise
-        log.exception("%s raised", potential.name)
+        log.info("%s raised", potential.name, exc_info=True)
         reason = f"{entry.id!r}: {potential.name} raised {type(error).__name__}: {error}"
         return Refused(number, entry, reason)
     return Job(

@@ -156,7 +156,7 @@ class Batch:
         except Exception as error:  # whatever a potential may raise
             if session is not None:
                 raise
-            log.exception("%s raised", self.program.potential.name)
+            log.info("%s raised", self.program.potential.name, exc_info=True)
             return self._give_up(error)
         self._tile.fresh[:] = False
         self._keep_frames()
