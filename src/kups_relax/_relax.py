@@ -256,7 +256,11 @@ def _job(
                 f"{entry.id!r}: the potential {form.name!r} has no stress, which a variable cell "
                 "needs. Relax with cell=None, or with another potential."
             )
-    except (StructureError, PotentialError, CapacityError) as error:
+        program = Program(form, optimizer, moving, stress=stress)
+        size = fitted(program, size, np.dtype(dtype), n_workers or DEFAULT_TILES)
+    except CapacityError as error:
+        return Refused(number, entry, f"{entry.id!r}: {error}")
+    except (StructureError, PotentialError) as error:
         return Refused(number, entry, str(error))
     except Exception as error:  # whatever a potential of the user's own may raise
         log.info("%s raised", potential.name, exc_info=True)
@@ -265,7 +269,7 @@ def _job(
     return Job(
         number=number,
         structure=entry,
-        program=Program(form, optimizer, moving, stress=stress),
+        program=program,
         prepared=prepared,
         moves=moves,
         size=size,
