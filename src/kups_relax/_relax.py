@@ -31,6 +31,8 @@ from kups_relax.relaxation import (
 )
 
 log = logging.getLogger("kups_relax")
+# What becomes of single structures: a name of its own, so that it can be silenced alone.
+structures_log = logging.getLogger("kups_relax.structures")
 
 # How structures end that did not go wrong.
 _ORDERLY = ("converged", "max_steps")
@@ -189,7 +191,7 @@ def _run(
         keep.add(record)
         shown.add(record.status == "converged")
         if record.status not in _ORDERLY:
-            log.warning("%s: %s: %s", record.entry.id, record.status, record.reason)
+            structures_log.warning("%s: %s: %s", record.entry.id, record.status, record.reason)
             if strict:
                 raise StructureError(f"{record.entry.id!r} {record.status}: {record.reason}")
 
@@ -267,7 +269,13 @@ class _Trajectories:
         chosen = [chosen] if isinstance(chosen, str | int | np.integer) else chosen
         self._every = int(every)
         self._chosen = None if chosen is None else set(chosen)
-        self.described = [self._every, None if chosen is None else sorted(map(str, chosen))]
+        if self._chosen is not None and not self._every:
+            raise OptionError(
+                "trajectory_of says whose trajectories are kept, and trajectory is 0: none is. "
+                "Give the steps between two geometries, such as trajectory=10."
+            )
+        names = None if self._chosen is None else sorted(map(str, self._chosen))
+        self.described = [self._every, names]
 
     def every(self, number: int, entry: io.Entry) -> int:
         """Steps between two of its frames; 0: none are kept."""
