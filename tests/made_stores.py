@@ -71,7 +71,7 @@ def made_record(
             step=10 * k,
             positions=atoms.positions,
             cell=None,
-            energy=-0.05 * n - 2.0**-k,
+            energy=-0.05 * n + 2.0**-k,
             forces=rng.normal(size=(n, 3)),
             fmax=10.0 ** (-k / 2),
         )
