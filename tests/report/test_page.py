@@ -1,9 +1,11 @@
 """The page about a store: whole, quiet, with the store's own numbers, whatever is in it."""
 
+import re
 import shutil
 import subprocess
 from collections import Counter
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from helpers import argon, argon_clusters
 from kups_relax.errors import StoreError
 from kups_relax.report import page, write_report
 from kups_relax.report._charts import MOST_POINTS
-from made_stores import made_record, made_records, made_store
+from made_stores import STATUSES, made_record, made_records, made_store
 
 VOID = {"meta", "br"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
@@ -222,6 +224,25 @@ def test_a_page_of_a_real_run(tmp_path):
         write_report(store, path)
     with pytest.raises(StoreError, match="there is no directory"):
         write_report(store, tmp_path / "no" / "out.html")
+
+
+def test_text_stands_out_in_light_and_in_dark():
+    css = files("kups_relax.report").joinpath("style.css").read_text("utf-8")
+    blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        colours = dict(re.findall(r"--(\w+): (#\w{6});", block))
+        for text in ("text", "quiet", *STATUSES):
+            for ground in ("page", "card"):
+                assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+
+
+def contrast(one, other):
+    """Ratio of luminances, as WCAG 2 has it."""
+    shares = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (one, other)]) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(linear @ (0.2126, 0.7152, 0.0722))
+    return (light + 0.05) / (dark + 0.05)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, to lay the page out")

@@ -65,12 +65,15 @@ class Axis:
             first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
             every = max(1, math.ceil((last - first + 1) / (most + 1)))
             return [10.0**k for k in range(first, last + 1, every)]
+        step = self._step(most)
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [k * step for k in range(first, last + 1)]
+
+    def _step(self, most: int = 5) -> float:
         rough = (self.high - self.low) / most
         power = 10 ** math.floor(math.log10(rough))
         step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
-        step = max(step, 1.0) if self.whole else step
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [k * step for k in range(first, last + 1)]
+        return max(step, 1.0) if self.whole else step
 
     def text(self, value: float) -> str:
         """Write a tick."""
@@ -79,8 +82,7 @@ class Axis:
                 return f"{value:g}"
             power = round(math.log10(value))
             return "10" + str(power).translate(_SUPERSCRIPTS) if power else "1"
-        # As many digits as tell neighbouring ticks apart.
-        digits = max(0, -math.floor(math.log10(self.high - self.low) - 0.7))
+        digits = max(0, -math.floor(math.log10(self._step()) + 1e-9))
         text = f"{value:,.{digits}f}" if digits < 8 else f"{value:.10g}"
         return text.replace("-", "\N{MINUS SIGN}")
 

@@ -26,35 +26,39 @@ def text(value: Any) -> str:
 
 
 def number(value: Any, form: str) -> str:
+    """Write a number; a dash where there is none."""
     if not np.isfinite(value):
         return "\N{EN DASH}"
     return f"{value:{form}}".replace("-", "\N{MINUS SIGN}")
 
 
 def name(results: store.Store, place: int) -> str:
+    """The head of a structure's row."""
     return f'<th scope="row">{text(results.ids[place])}</th>'
 
 
 def status(results: store.Store, place: int) -> str:
-    status = str(results.status[place])
-    return f"<td>{key(status)}</td>"
+    """The cell of its status."""
+    return f"<td>{key(str(results.status[place]))}</td>"
 
 
-def key(status: str) -> str:
+def key(label: str) -> str:
     """A status in words, with its colour."""
-    return f'<span class="key {status}">{STATUSES[status]}</span>'
+    return f'<span class="key {label}">{STATUSES[label]}</span>'
 
 
 def known(counts: Mapping[str, int]) -> list[str]:
-    return [status for status in STATUSES if status in counts]
+    """Statuses that occur, in their order."""
+    return [label for label in STATUSES if label in counts]
 
 
 def card(title: str, svg: str, note: str = "") -> str:
+    """Frame a chart, or other HTML."""
     note = f'<p class="under">{note}</p>' if note else ""
     return f"<figure><figcaption>{title}</figcaption>{svg}{note}</figure>"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Lay out cells that are HTML: whole ones, or the text of numbers, whose columns have a #."""
     cells = "".join(
         f'<th scope="col" class="n">{name[1:]}</th>'
@@ -66,23 +70,26 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     for row in rows:
         filled = (c if c.startswith("<t") else f'<td class="n">{c}</td>' for c in row)
         lines.append(f"<tr>{''.join(filled)}</tr>")
-    # Tabs reach what scrolls.
     body = "\n".join(lines)
+    # What scrolls can be reached, and scrolled, by the keyboard.
     return (
-        f'<div class="scroll" tabindex="0"><table><thead><tr>{cells}</tr></thead>'
-        f"<tbody>\n{body}\n</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}">'
+        f"<table><thead><tr>{cells}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
     )
 
 
 def percent(share: float) -> str:
+    """Write a share."""
     return f"{share:.0%}" if share in (0, 1) else f"{share:.1%}"
 
 
 def when(seconds: float) -> str:
+    """Write seconds since 1970 as a date."""
     return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def duration(seconds: float) -> str:
+    """Write how long something took."""
     if seconds < 120:
         return f"{seconds:.3g} s"
     minutes = round(seconds / 60)

@@ -244,7 +244,7 @@ def _convergence(results: store.Store, ids: Sequence[str]) -> list[str]:
             ),
             shown,
         ),
-        html.card("Drawn", html.table(("structure", "status", "#steps"), rows)),
+        html.card("Drawn", html.table("Drawn structures", ("structure", "status", "#steps"), rows)),
         "</div>",
         "</section>",
     ]

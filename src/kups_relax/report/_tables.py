@@ -26,6 +26,7 @@ def failures(results: store.Store) -> list[str]:
         groups[(str(results.status[i]), _kind(results.ids[i], results.reason[i]))].append(i)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
     parts = ["<section>", f"<h2>Not converged <span>{len(places):,}</span></h2>"]
+    head = ("structure", "#atoms", "#steps", "#fmax, eV/Å", "reason")
     room = _FAILED
     for k, ((status, kind), members) in enumerate(ordered[:_GROUPS]):
         # Later groups have a share of what is left, so that each is seen.
@@ -46,7 +47,7 @@ def failures(results: store.Store) -> list[str]:
         parts += [
             f"<details{' open' * (k == 0)}>",
             f"<summary><b>{len(members):,}</b> {html.key(status)} {html.text(kind)}</summary>",
-            html.table(("structure", "#atoms", "#steps", "#fmax, eV/Å", "reason"), rows),
+            html.table("Not converged", head, rows),
             f'<p class="rest">and {rest:,} more</p>' if rest else "",
             "</details>",
         ]
@@ -85,7 +86,7 @@ def slowest(results: store.Store) -> list[str]:
         for i in order
     ]
     head = ("structure", "#steps", "#atoms", "#energy, eV", "#fmax, eV/Å", "status")
-    return ["<section>", "<h2>Most steps</h2>", html.table(head, rows), "</section>"]
+    return ["<section>", "<h2>Most steps</h2>", html.table("Most steps", head, rows), "</section>"]
 
 
 def run(facts: Mapping[str, Any]) -> list[str]:
