@@ -61,7 +61,7 @@ class Progress:
 
     def close(self) -> None:
         """Show how it ended."""
-        if self._bar is not None or self._lines:
+        if self._bar is not None or (self._lines and self.n_done):
             self._print(time.monotonic())
         if self._bar is not None:
             self._bar.close()

@@ -25,12 +25,15 @@ from kups_relax.relaxation import (
     Refused,
     Scheduler,
     axis_lengths,
+    fitted,
     gives_stress,
     has_volume,
+    max_workers,
     size_class,
 )
 
 log = logging.getLogger("kups_relax")
+# What becomes of single structures: a name of its own, so that it can be silenced alone.
 
 # How structures end that did not go wrong.
 _ORDERLY = ("converged", "max_steps")
@@ -257,7 +260,7 @@ def _job(
                 "needs. Relax with cell=None, or with another potential."
             )
         program = Program(form, optimizer, moving, stress=stress)
-        size = fitted(program, size, np.dtype(dtype), n_workers or DEFAULT_TILES)
+        size = fitted(program, size, np.dtype(dtype), max_workers(form, n_workers))
     except CapacityError as error:
         return Refused(number, entry, f"{entry.id!r}: {error}")
     except (StructureError, PotentialError) as error:
@@ -289,7 +292,13 @@ class _Trajectories:
         chosen = [chosen] if isinstance(chosen, str | int | np.integer) else chosen
         self._every = int(every)
         self._chosen = None if chosen is None else set(chosen)
-        self.described = [self._every, None if chosen is None else sorted(map(str, chosen))]
+        if self._chosen is not None and not self._every:
+            raise OptionError(
+                "trajectory_of says whose trajectories are kept, and trajectory is 0: none is. "
+                "Give the steps between two geometries, such as trajectory=10."
+            )
+        names = None if self._chosen is None else sorted(map(str, self._chosen))
+        self.described = [self._every, names]
 
     def every(self, number: int, entry: io.Entry) -> int:
         """Steps between two of its frames; 0: none are kept."""

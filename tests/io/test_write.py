@@ -379,7 +379,7 @@ def test_replaced_file_keeps_its_mode_and_a_link_stays_a_link(tmp_path):
 
 @pytest.mark.parametrize("name", ["out.h5", "out", "out.cif"])
 def test_unknown_ending_raises_and_lists_the_known_ones(tmp_path, name):
-    with pytest.raises(OptionError, match=r"\.csv, \.extxyz, \.sdf, \.traj") as info:
+    with pytest.raises(OptionError, match=r"\.csv, \.db, \.extxyz, \.sdf, \.traj") as info:
         check_output(tmp_path / name)
     assert name in str(info.value)
     with pytest.raises(OptionError):

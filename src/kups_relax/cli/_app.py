@@ -4,11 +4,13 @@ import dataclasses
 import pathlib
 import sys
 import time
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from kups_relax import errors
+from kups_relax.cli import _print, _stores
+from kups_relax.cli._stopping import Terminated, say_stopped, terminable
 
 app = typer.Typer(
     add_completion=False,
@@ -17,8 +19,12 @@ app = typer.Typer(
     help="Relax many structures at once, each to the last bit as it would relax alone.",
 )
 
-# Exit status: every structure converged, some did not, input that cannot be used.
-OK, NOT_ALL, UNUSABLE = 0, 1, 2
+for command in (_stores.info, _stores.export, _stores.report):
+    app.command()(command)
+
+# Exit status: every structure converged, some did not, input that cannot be used; 128 and the
+# number of the signal.
+OK, NOT_ALL, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 Inputs = Annotated[
     list[pathlib.Path],
@@ -58,40 +64,90 @@ def relax(
     dtype: Dtype = "float64",
     output: Annotated[
         pathlib.Path | None,
-        typer.Option("--output", "-o", help="Where to write: .extxyz, .sdf, .traj or .csv."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to write: .h5, a store that has each structure within seconds; or, at the "
+            "end, .extxyz, .sdf, .traj, .csv or .db.",
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    resume: Annotated[
+        bool, typer.Option(help="Go on with the store that a run with the same options left.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Stop at the first structure that goes wrong, with status 2.")
+    ] = False,
+    trajectory: Annotated[
+        int, typer.Option(metavar="K", help="Keep every K-th geometry, in the store; 0: none.")
+    ] = 0,
+    trajectory_of: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Only of this structure. May be given several times."),
+    ] = None,
+    checkpoint: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Save structures on the way so often too, for --resume to go on with them.",
+        ),
+    ] = None,
     n_conformers: Conformers = 1,
     seed: Seed = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No table, no bar.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No table, no progress.")] = False,
 ) -> None:
-    """Relax the structures of files, and print one line for each."""
+    """Relax the structures of files, and say what became of them.
+
+    Exit status: 0 if all converged, 1 if not, 2 if input or output cannot be used, 130 and 143
+    after Ctrl-C and SIGTERM: what is finished is then in the store.
+    """
+    from kups_relax._keep import STORES
     from kups_relax._relax import relax
 
+    store = output if output is not None and output.suffix.lower() in STORES else None
+    if trajectory and store is None:
+        raise errors.OptionError("--trajectory needs a store to keep geometries in: -o OUT.h5.")
     start = time.perf_counter()
-    result = relax(
-        list(inputs),
-        _need(potential, inputs),
-        optimizer,
-        fmax=fmax,
-        max_steps=max_steps,
-        cell=cell,
-        dtype=dtype,
-        output=output,
-        overwrite=overwrite,
-        progress=False if quiet else None,
-        n_conformers=n_conformers,
-        seed=seed,
-    )
+    try:
+        with terminable():
+            result = relax(
+                list(inputs),
+                _need(potential, inputs),
+                optimizer,
+                fmax=fmax,
+                max_steps=max_steps,
+                cell=cell,
+                dtype=dtype,
+                output=output,
+                overwrite=overwrite,
+                progress=not quiet,
+                n_conformers=n_conformers,
+                seed=seed,
+                resume=resume,
+                strict=strict,
+                trajectory=trajectory,
+                trajectory_of=trajectory_of,
+                checkpoint=checkpoint,
+            )
+    except (KeyboardInterrupt, Terminated) as stop:
+        say_stopped(output)
+        raise typer.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None
     seconds = time.perf_counter() - start
-    if not quiet:
-        print(format_table(result))
-    for i in (~result.converged).nonzero()[0].tolist():
-        print(f"{result.ids[i]}: {result.status[i]}: {result.reason[i]}", file=sys.stderr)
+    if not quiet and len(result) <= _print.MOST_ROWS:
+        print(_print.format_table(result))
+    _print.print_failures(result, store)
     n_converged = int(result.converged.sum())
-    print(f"{n_converged} of {len(result)} structures converged in {seconds:.1f} s")
+    rest = _print.format_counts(result.counts)
+    print(
+        f"{n_converged} of {len(result)} structures converged in {seconds:.1f} s"
+        + (f"; {rest}" if rest else "")
+    )
     if output is not None:
         print(f"written to {output}")
+    if not quiet and (hint := _print.how_to_rerun(result, store)):
+        print(hint, file=sys.stderr)
+    for label in sorted(set(trajectory_of or []) - set(result.ids)):
+        print(f"{label}: no structure has this id; no trajectory was kept", file=sys.stderr)
     raise typer.Exit(OK if n_converged == len(result) else NOT_ALL)
 
 
@@ -171,20 +227,6 @@ def potentials() -> None:
         print(f"{name:15s} {(cls.__doc__ or '').splitlines()[0]}")
         for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
             print(f"    {field.name.replace('_', '-')}={field.default}")
-
-
-def format_table(result: Any) -> str:
-    """Lay a result out as text: one line a structure."""
-    width = max([len("structure"), *(len(i) for i in result.ids)])
-    head = (
-        f"{'structure':{width}s} {'atoms':>6s} {'steps':>6s} {'energy/eV':>14s} {'fmax':>9s} status"
-    )
-    rows = [
-        f"{result.ids[i]:{width}s} {result.n_atoms[i]:6d} {result.n_steps[i]:6d} "
-        f"{result.energy[i]:14.6f} {result.fmax[i]:9.2e} {result.status[i]}"
-        for i in range(len(result))
-    ]
-    return "\n".join([head, *rows])
 
 
 def main() -> NoReturn:

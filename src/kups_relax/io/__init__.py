@@ -8,6 +8,7 @@ from kups_relax.io._entries import Entry as Entry
 from kups_relax.io._entries import Unreadable as Unreadable
 from kups_relax.io._read import Stream as Stream
 from kups_relax.io._read import structures_from as structures_from
+from kups_relax.io._write import atomically as atomically
 from kups_relax.io._write import check_output as check_output
 from kups_relax.io._write import check_place as check_place
 from kups_relax.io._write import write as write

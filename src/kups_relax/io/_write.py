@@ -4,15 +4,14 @@ import csv
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kups_relax.data._structure import Structure
 from kups_relax.errors import OptionError, StoreError, StructureError
-from kups_relax.io._entries import Entry
+from kups_relax.io._entries import Entry, Unreadable
 from kups_relax.io._extxyz import frame
 
 if TYPE_CHECKING:
@@ -86,13 +85,16 @@ def write(
 
     * `.extxyz`: coordinates, forces and energies with all digits; ASE's reader gives the same bits.
     * `.traj`: ASE's binary format, also with constraints of every kind.
+    * `.db`: ASE's database; `status`, `n_steps` and the like are key-value pairs, the id is
+      `structure_id`, the longest force that was judged `judged_fmax`; the rest of the info is data.
     * `.sdf`: for molecules; coordinates with 4 decimals, as the format has it.
     * `.csv`: the table.
 
     Args:
         path: Where to write.
-        atoms: One for each structure, with results attached; None where there is no geometry: only
-            the table has a row for it.
+        atoms: One for each structure, with results attached; None, or empty, where there is no
+            geometry: only the table has a row for it. They are taken one by one, so they may be
+            made, or read, as they are asked for.
         structures: What the atoms came from.
         table: Columns by name, a row for each structure. `status`, `reason`, `converged`,
             `n_steps`, `n_evaluations`, `fmax` and `fingerprint` also go to the other formats.
@@ -121,7 +123,7 @@ def write(
     if fill is _write_sdf:
         _check_topologies(path, structures)
     try:
-        _atomically(path, lambda temporary: fill(temporary, atoms, structures, columns))
+        atomically(path, lambda temporary: fill(temporary, atoms, structures, columns))
     except OSError as error:
         raise StoreError(f"{str(path)!r} cannot be written: {error}.") from error
 
@@ -135,7 +137,7 @@ def _ending(path: Path) -> str:
 
 
 def _check_topologies(path: Path, structures: Sequence[Entry]) -> None:
-    bad = [s.id for s in structures if isinstance(s, Structure) and s.topology is None]
+    bad = [s.id for s in structures if not isinstance(s, Unreadable) and s.topology is None]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise StructureError(
@@ -148,8 +150,12 @@ def _column(values: Any) -> list[Any]:
     return [v.item() if isinstance(v, np.generic) else v for v in values]
 
 
-def _atomically(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write a temporary file, then put it in the place of `path`."""
+def atomically(path: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write a temporary file, then put it in the place of `path`.
+
+    Raises:
+        OSError: It cannot be written; what was there before stays.
+    """
     # A link stays a link, and what it points to is replaced.
     path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -175,11 +181,10 @@ def _sync(path: Path) -> None:
 
 def _labelled(
     atoms: Sequence["ase.Atoms | None"], structures: Sequence[Entry], columns: Mapping[str, list]
-) -> "list[tuple[ase.Atoms, Any]]":
+) -> "Iterator[tuple[ase.Atoms, Any]]":
     """Copies of the atoms with id and outcome in their info, and where they came from."""
-    result = []
     for i, (given, structure) in enumerate(zip(atoms, structures, strict=True)):
-        if given is None:
+        if given is None or not len(given):
             continue
         labelled = given.copy()
         labelled.calc = given.calc
@@ -188,8 +193,7 @@ def _labelled(
         for name in _INFO:
             if name in columns and columns[name][i] is not None:
                 labelled.info[name] = columns[name][i]
-        result.append((labelled, structure))
-    return result
+        yield labelled, structure
 
 
 def _write_csv(path: Path, atoms: Any, structures: Any, columns: Mapping[str, list]) -> None:
@@ -224,6 +228,8 @@ def _write_sdf(path: Path, atoms: Any, structures: Any, columns: Mapping[str, li
     with path.open("x", encoding="utf-8") as file, rdBase.BlockLogs():
         writer = Chem.SDWriter(file)
         for labelled, structure in _labelled(atoms, structures, columns):
+            if isinstance(structure, Unreadable):
+                continue
             mol = Chem.Mol(structure.topology)
             mol.RemoveAllConformers()
             conformer = Chem.Conformer(len(labelled))
@@ -255,8 +261,54 @@ def _sdf_properties(atoms: "ase.Atoms") -> dict[str, str]:
     return properties
 
 
+def _write_db(path: Path, atoms: Any, structures: Any, columns: Mapping[str, list]) -> None:
+    from ase.db import connect
+
+    # The temporary name has another ending; who writes it is alone.
+    connection: Any = connect(path, type="db", use_lock_file=False)
+    with connection as database:
+        for labelled, _ in _labelled(atoms, structures, columns):
+            pairs, data = _db_entries(labelled.info)
+            database.write(labelled, key_value_pairs=pairs, data=data)
+
+
+def _db_entries(info: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part info into what can be searched for, and what is only kept.
+
+    ASE refuses text that could be a number ("7" as an id) among key-value pairs, and names that
+    it uses itself: "id", "fmax".
+    """
+    from ase.io.jsonio import encode
+
+    names = {"id": "structure_id", "fmax": "judged_fmax"}
+    pairs, data = {}, {}
+    for key, value in info.items():
+        plain = value.item() if isinstance(value, np.generic) else value
+        known = key in ("id", *_INFO)
+        if known and (plain == "" or plain != plain):
+            continue
+        if known and not (isinstance(plain, str) and _like_a_number(plain)):
+            pairs[names.get(key, key)] = plain
+            continue
+        try:
+            encode(plain)
+        except (TypeError, ValueError, AttributeError, NotImplementedError):
+            plain = str(plain)
+        data[str(key)] = plain
+    return pairs, data
+
+
+def _like_a_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text in ("True", "False")
+    return True
+
+
 _WRITERS: dict[str, Callable[[Path, Any, Any, Mapping[str, list]], None]] = {
     ".csv": _write_csv,
+    ".db": _write_db,
     ".extxyz": _write_extxyz,
     ".sdf": _write_sdf,
     ".traj": _write_traj,

@@ -184,7 +184,7 @@ class Scheduler:
 
     def _allow(self, potential: EnergyModel) -> None:
         """Let as many workers start as a potential can use."""
-        self._n_workers = max(self._n_workers, _workers(potential, self._wanted))
+        self._n_workers = max(self._n_workers, max_workers(potential, self._wanted))
 
     def _start_workers(self) -> None:
         """Start workers for what could be at work, as many as are allowed."""
@@ -296,7 +296,7 @@ class _Restore:
                     queues.put(job)
 
 
-def _workers(potential: EnergyModel, wanted: int | None) -> int:
+def max_workers(potential: EnergyModel, wanted: int | None) -> int:
     """Threads: one for each core, or one on an accelerator; what the host evaluates says itself."""
     if isinstance(potential, HostPotential):
         offered = potential.n_workers() or 1

@@ -1,10 +1,12 @@
 """Keep results in an HDF5 file that is whole at any moment, and read them back."""
 
+from kups_relax.store._export import export as export
 from kups_relax.store._extras import extras_of as extras_of
 from kups_relax.store._extras import input_hash as input_hash
 from kups_relax.store._layout import Row as Row
 from kups_relax.store._store import Store as Store
 from kups_relax.store._store import open_store as open
+from kups_relax.store._summary import summary as summary
 from kups_relax.store._writer import Writer as Writer
 
-__all__ = ["Row", "Store", "Writer", "extras_of", "input_hash", "open"]
+__all__ = ["Row", "Store", "Writer", "export", "extras_of", "input_hash", "open", "summary"]

@@ -150,6 +150,40 @@ class Store(Results):
         frames = map(Frame, steps.tolist(), positions, cells, energies, forces, fmax)
         return [frame_atoms(atoms, atoms.cell, frame) for frame in frames]
 
+    def convergence(self, item: int | str) -> dict[str, np.ndarray]:
+        """Read how a structure came down: its trajectory without the geometries.
+
+        Args:
+            item: Its position, or its id.
+
+        Returns:
+            `step`, int64, moves made before; `energy`, eV; `fmax`, eV/Angstrom; (n_frames,) each.
+
+        Raises:
+            OptionError: No trajectory was kept.
+        """
+        place = self._place(item) if isinstance(item, str) else range(len(self))[item]
+        name = layout.trajectory_name(int(self.input_index[place]))
+        with self._file() as file:
+            if name not in file["/observables"]:
+                raise OptionError(NO_TRAJECTORY.format(self.ids[place]))
+            observables = file[f"/observables/{name}"]
+            return {
+                "step": observables["fmax/step"][()],
+                "energy": observables["potential_energy/value"][()],
+                "fmax": observables["fmax/value"][()],
+            }
+
+    def topologies(self) -> Iterator[Any]:
+        """Give what `topology` gives, for all, some read at a time."""
+        for first in range(0, len(self), 256):
+            part = self._rows[first : first + 256]
+            order = np.unique(part)
+            with self._file() as file:
+                texts = file[f"{layout.OWN}/extras"][order]
+            for row in part:
+                yield topology_in(_text(texts[np.searchsorted(order, row)]))
+
     def topology(self, place: int) -> Any:
         """The RDKit Mol that a structure came from, without conformers; None if from none."""
         with self._file() as file:
@@ -196,7 +230,7 @@ class Store(Results):
         return self._texts(f"{layout.OWN}/reason")
 
     @functools.cached_property
-    def fingerprint(self) -> np.ndarray:
+    def fingerprint(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """See `Results`."""
         return self._column(f"{layout.OWN}/fingerprint").astype(str).astype(object)
 

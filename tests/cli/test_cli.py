@@ -1,49 +1,15 @@
 """The command: what it prints, what it writes, and how it exits."""
 
+import re
 import subprocess
 import sys
 
 import ase.io
 import ase.units
 import pytest
-from ase import Atoms
 from ase.build import bulk
 
-from helpers import argon_clusters
-from kups_relax import cli
-
 ARGON = ["--potential", "lennard-jones:epsilon=0.0104,sigma=3.4"]
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run the command in this process; return (exit status, stdout, stderr)."""
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["kups-relax", *map(str, args)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out = capsys.readouterr()
-        return stopped.value.code, out.out, out.err
-
-    return run
-
-
-@pytest.fixture
-def clusters(tmp_path):
-    path = tmp_path / "clusters.extxyz"
-    ase.io.write(path, argon_clusters([3, 8, 5]))
-    return path
-
-
-@pytest.fixture
-def mixed(tmp_path):
-    """One structure that converges, one that needs many steps, one that is broken."""
-    path = tmp_path / "mixed.extxyz"
-    pair = Atoms("Ar2", [[0, 0, 0], [0, 0, 3.8164]], info={"id": "pair"})
-    broken = Atoms("Ar2", [[0, 0, 0], [0, 0, 0]], info={"id": "broken"})
-    ase.io.write(path, [pair, *argon_clusters([8]), broken])
-    return path
 
 
 def test_all_converged_is_0_and_a_line_for_each(command, clusters):
@@ -54,14 +20,16 @@ def test_all_converged_is_0_and_a_line_for_each(command, clusters):
     assert [row.split()[:2] for row in rows] == [["Ar3-0", "3"], ["Ar8-1", "8"], ["Ar5-2", "5"]]
     assert all(row.endswith("converged") for row in rows)
     assert last.startswith("3 of 3 structures converged in ")
-    assert err == ""
+    assert re.fullmatch(r"relax \d+:\d\d: 3( of 3)? done, .*\n", err)
 
 
 def test_not_all_converged_is_1_and_each_reason(command, mixed):
     status, out, err = command("relax", mixed, *ARGON, "--max-steps", 2, "--fmax", "0.01")
     assert status == 1
-    assert out.splitlines()[-1].startswith("1 of 3 structures converged")
-    reasons = err.splitlines()
+    assert re.fullmatch(r"1 of 3 .* converged in .* s; 1 failed, 1 max_steps", out.splitlines()[-1])
+    progress, *reasons, hint = err.splitlines()
+    assert "3 of 3 done, 2 not converged" in progress
+    assert hint == "to relax only these again, write to a store: -o OUT.h5"
     assert len(reasons) == 2
     assert reasons[0].startswith("Ar8-0: max_steps: ")
     assert "raise max_steps" in reasons[0]
@@ -204,7 +172,9 @@ def test_potentials_lists_names_and_options_that_work(command):
     assert "    cutoff=None" in out
 
 
-@pytest.mark.parametrize("name", ["relax", "verify", "check", "potentials", None])
+@pytest.mark.parametrize(
+    "name", ["relax", "verify", "check", "potentials", "info", "export", "report", None]
+)
 def test_help_is_0(name, command):
     status, out, _ = command(*([name] if name else []), "--help")
     assert status == 0
@@ -220,6 +190,7 @@ def test_the_command_runs_in_a_process_of_its_own(clusters):
             "relax",
             clusters,
             *ARGON,
+            "--quiet",
         ],
         capture_output=True,
         text=True,

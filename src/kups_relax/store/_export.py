@@ -1,0 +1,83 @@
+"""Write what is in a store to the files that other programs read."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from kups_relax import io
+from kups_relax.errors import OptionError
+from kups_relax.store._store import Store
+
+
+def export(store: Store, path: str | os.PathLike[str], *, overwrite: bool = False) -> int:
+    """Write structures of a store in the format that the ending of the path names.
+
+    They are read and written some at a time: a store may be larger than the memory. Formats:
+    `io.write`. Where nothing could be read of an input there is no geometry to write; only a table
+    (.csv) has a row for it.
+
+    Args:
+        store: All of it, or a part: `store.select("converged")`, `store[:100]`.
+        path: .extxyz, .traj, .sdf, .csv or .db.
+        overwrite: Whether `path` may exist.
+
+    Returns:
+        How many structures were written.
+
+    Raises:
+        OptionError: The ending is unknown.
+        StructureError: The format cannot hold one of the structures.
+        StoreError: The store cannot be read, or the file cannot be written.
+
+    Example:
+        >>> import kups_relax as kr
+        >>> store = kr.open("run.h5")  # doctest: +SKIP
+        >>> kr.store.export(store.select("failed"), "failed.extxyz")  # doctest: +SKIP
+        12
+    """
+    ending = Path(path).suffix.lower()
+    if ending in (".h5", ".hdf5", ".h5md"):
+        raise OptionError(
+            f"{str(path)!r} would be a store again; expected .extxyz, .traj, .sdf, .csv or .db."
+        )
+    path = io.check_output(path, overwrite=overwrite)
+    sources = _Sources(store, topologies=ending == ".sdf")
+    io.write(path, store.atoms, sources, store.table())
+    if ending == ".csv":
+        return len(store)
+    usable = sources.usable if ending == ".sdf" else [True] * len(store)
+    return sum(u and n > 0 for u, n in zip(usable, store.n_atoms.tolist(), strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """What writers ask of an input."""
+
+    id: str
+    topology: Any
+
+
+class _Sources(Sequence[Any]):
+    """The inputs of a store, one by one."""
+
+    def __init__(self, store: Store, *, topologies: bool) -> None:
+        self._store, self._topologies = store, topologies
+        # Whether each could be written, when they were last gone through.
+        self.usable: list[bool] = []
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __getitem__(self, item: Any) -> Any:
+        return list(self)[item]
+
+    def __iter__(self) -> Iterator[Any]:
+        store, self.usable = self._store, []
+        read = store.topologies() if self._topologies else iter([None] * len(store))
+        for label, topology, n in zip(store.ids, read, store.n_evaluations.tolist(), strict=True):
+            # What was refused before its first evaluation is no reason to refuse the file.
+            refused = topology is None and n == 0
+            self.usable.append(not refused)
+            yield io.Unreadable(id=label, reason="") if refused else _Source(label, topology)
