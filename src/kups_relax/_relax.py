@@ -153,7 +153,14 @@ def relax(
             scheduler,
             keep,
             lambda number, entry: _job(
-                number, entry, potential, optimizer, cell, dtype, trajectories.every(number, entry)
+                number,
+                entry,
+                potential,
+                optimizer,
+                cell,
+                dtype,
+                trajectories.every(number, entry),
+                n_workers,
             ),
             progress=progress,
             strict=strict,
@@ -243,6 +250,7 @@ def _job(
     cell: coordinates.VariableCell | None,
     dtype: str,
     every: int,
+    n_workers: int | None,
 ) -> Job | Refused:
     """Make a structure ready to run, or say why it cannot be."""
     if not isinstance(entry, Structure):

@@ -153,7 +153,7 @@ def test_a_stopped_run_goes_on_by_the_command_that_it_prints(command, clusters, 
 
     real, path = relaxation.Scheduler.run, clusters.with_name("out.h5")
 
-    def stopped(self, items, sink):
+    def stopped(self, items, sink, saved=()):
         real(self, list(items)[:2], sink)
         signal.raise_signal(signal.SIGTERM)
 
