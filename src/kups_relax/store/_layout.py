@@ -13,6 +13,7 @@ import numpy as np
 
 from kups_relax._record import Record
 from kups_relax.relaxation import Frame
+from kups_relax.store._extras import with_geometry
 
 VERSION = 1
 PARTICLES = "/particles/relaxed"
@@ -77,10 +78,39 @@ def _forces(row: Row) -> Any:
     return np.nan if row.record.forces is None else row.record.forces
 
 
+def _shown(row: Row) -> Record | None:
+    """What other programs get to see: they cannot read values that are not finite."""
+    record = row.record
+    finite = np.isfinite(record.positions).all() and np.isfinite(record.cell).all()
+    return record if finite else None
+
+
+def _positions(row: Row) -> Any:
+    shown = _shown(row)
+    return np.nan if shown is None else shown.positions
+
+
+def _numbers(row: Row) -> Any:
+    shown = _shown(row)
+    return np.nan if shown is None else shown.numbers
+
+
+def _cell(row: Row) -> Any:
+    shown = _shown(row)
+    return 0.0 if shown is None else shown.cell
+
+
+def _extras(row: Row) -> str:
+    if _shown(row) is not None:
+        return _text(row.extras)
+    r = row.record
+    return with_geometry(row.extras, numbers=r.numbers, positions=r.positions, cell=r.cell)
+
+
 COLUMNS: tuple[Column, ...] = (
     Column(
         f"{PARTICLES}/position/value",
-        lambda row: row.record.positions,
+        _positions,
         "f8",
         (None, 3),
         unit="Angstrom",
@@ -97,14 +127,14 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         f"{PARTICLES}/species/value",
-        lambda row: row.record.numbers,
+        _numbers,
         "f8",
         (None,),
         origin="atoms",
     ),
     Column(
         f"{PARTICLES}/box/edges/value",
-        lambda row: row.record.cell,
+        _cell,
         "f8",
         (3, 3),
         unit="Angstrom",
@@ -123,7 +153,7 @@ COLUMNS: tuple[Column, ...] = (
     _own("n_evaluations", lambda row: row.record.n_evaluations, "i8"),
     _own("reason", lambda row: _text(row.record.reason), _TEXT),
     _own("fingerprint", lambda row: row.record.fingerprint.encode(), "S64"),
-    _own("extras", lambda row: _text(row.extras), _TEXT),
+    _own("extras", _extras, _TEXT),
     _own("input_hash", lambda row: np.frombuffer(row.input_hash, "V32")[0], "V32"),
     _own("finished", lambda row: row.record.finished, "f8"),
 )
