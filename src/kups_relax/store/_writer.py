@@ -32,38 +32,56 @@ _MOST = 4096
 
 
 class Writer:
-    """Add finished structures to a store.
+    """Add finished structures to a store, once there is one: `create` or `go_on`.
 
     Args:
-        path: Of the store.
-        attributes: Of the run; for a new store.
-        resume: Go on with the store that is there.
+        path: Of the store, or of a link to it.
 
     Raises:
-        StoreError: The file cannot be written, or another run writes to it.
+        StoreError: Another run writes to it, or its directory is not writable.
     """
 
-    def __init__(self, path: Path, attributes: Mapping[str, Any], *, resume: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._attributes = dict(attributes)
-        self._spare = path.with_name(f".{path.name}.next")
-        self._old = path.with_name(f".{path.name}.last")
-        self._lock = _Lock(path)
+        # The store itself takes part in renames, and a link to it stays.
+        self._real = real = path.resolve()
+        self._attributes: dict[str, Any] = {}
+        self._spare = real.with_name(f".{real.name}.next")
+        self._old = real.with_name(f".{real.name}.last")
+        self._lock = _Lock(real)
         self._waiting: list[layout.Row] = []
         # Of each: the first row, and the rows. The other copy may lack the last of them.
         self._written: list[tuple[int, list[layout.Row]]] = []
         self._n_done = 0
         self._due = time.monotonic() + _INTERVAL
-        try:
-            self._forget_copies()
-            if resume:
-                with self._errors(), _opened(path, "r") as file:
-                    self._n_done = int(file[layout.OWN].attrs["n_done"])
-            else:
-                self._create()
-        except BaseException:
-            self._lock.release()
-            raise
+        self._forget_copies()
+
+    def create(self, attributes: Mapping[str, Any]) -> None:
+        """Begin a new store; what is in its place is lost.
+
+        Args:
+            attributes: Of the run.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        self._attributes = dict(attributes)
+        with self._errors():
+            # Space that is given up when a last chunk grows is used again, the next time too.
+            with h5py.File(self._spare, "w", fs_strategy="fsm", fs_persist=True) as file:
+                layout.create(file, self._attributes, width=32)
+            _sync(self._spare)
+            os.replace(self._spare, self._real)
+
+    def go_on(self, n_done: int, attributes: Mapping[str, Any]) -> None:
+        """Add to the store that is there.
+
+        Args:
+            n_done: Structures in it.
+            attributes: Of the run; those that are there already may change.
+        """
+        self._attributes = dict(attributes)
+        self._n_done = n_done
 
     @property
     def n_done(self) -> int:
@@ -100,14 +118,6 @@ class Writer:
         self._forget_copies()
         self._lock.release()
 
-    def _create(self) -> None:
-        with self._errors():
-            # Space that is given up when a last chunk grows is used again, the next time too.
-            with h5py.File(self._spare, "w", fs_strategy="fsm", fs_persist=True) as file:
-                layout.create(file, self._attributes, width=32)
-            _sync(self._spare)
-            os.replace(self._spare, self.path)
-
     def _open_copy(self, attributes: Mapping[str, Any]) -> None:
         """Bring the other copy up to date, and put it into the place of the first."""
         with self._copy() as file:
@@ -118,9 +128,7 @@ class Writer:
                     layout.append(file, rows)
             if self._waiting:
                 layout.append(file, self._waiting)
-            own.attrs.update(attributes)
-            self._attributes.update(attributes)
-            for name, value in self._attributes.items():
+            for name, value in {**self._attributes, **attributes}.items():
                 own.attrs[name] = value
             n_done = int(own.attrs["n_done"])
         _sync(self._spare)
@@ -136,7 +144,7 @@ class Writer:
             except OSError:
                 # Somebody still reads it, from when it was the first.
                 self._spare.unlink()
-        shutil.copyfile(self.path, self._spare)
+        shutil.copyfile(self._real, self._spare)
         return _opened(self._spare, "r+")
 
     def _swap(self) -> None:
@@ -144,14 +152,16 @@ class Writer:
         try:
             with contextlib.suppress(FileNotFoundError):
                 self._old.unlink()
-            os.link(self.path, self._old)
+            os.link(self._real, self._old)
             kept = True
         except OSError:
             # No hard links on this file system: the copy is made anew each time.
             kept = False
-        os.replace(self._spare, self.path)
+        os.replace(self._spare, self._real)
         if kept:
-            os.replace(self._old, self._spare)
+            # The store has its new rows: what fails now must not write them again.
+            with contextlib.suppress(OSError):
+                os.replace(self._old, self._spare)
 
     def _forget_copies(self) -> None:
         for path in (self._spare, self._old):
