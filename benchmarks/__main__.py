@@ -26,6 +26,7 @@ NAMES = (
     "symmetry",
     "potentials",
     "xtb",
+    "interop",
 )
 # Run when they are named: they need packages that are no part of a default installation.
 EXTRAS = ("torch_sim",)

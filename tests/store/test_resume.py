@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
-from helpers import ARGON, argon, argon_clusters
-from store_cases import assert_same_results, poisoned_clusters
+from store_cases import Prompt, assert_same_results, poisoned_clusters, prompt
 
 import kups_relax as kr
+from helpers import ARGON, argon_clusters
 from kups_relax import _keep
 from kups_relax.errors import OptionError, StoreError, StructureError
 from kups_relax.store import _writer
 
-CLUSTERS = argon_clusters([3, 5, 2, 8, 4, 13, 3, 6, 7, 2] * 6)
+CLUSTERS = argon_clusters([3, 5, 2, 8, 4, 6, 3, 6, 7, 2] * 6)
 
 
 @pytest.fixture
@@ -40,12 +40,12 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed() -> kr.Result:
-    return kr.relax(CLUSTERS, argon(), progress=False)
+    return kr.relax(CLUSTERS, prompt(), progress=False)
 
 
 def run(path: Path, structures: Any = CLUSTERS, potential: Any = None, **options: Any) -> kr.Store:
     options = {"output": path, "progress": False, "resume": True, **options}
-    return kr.relax(structures, potential or argon(), **options)  # pyright: ignore
+    return kr.relax(structures, potential or prompt(), **options)  # pyright: ignore
 
 
 class Broken(Exception):
@@ -119,7 +119,7 @@ def test_the_first_failure_of_a_strict_run(path: Path) -> None:
     with pytest.raises(StructureError, match="has no atoms"):
         run(path, structures, strict=True)
     assert "failed" in kr.open(path).status.tolist()
-    assert_same_results(run(path, structures), kr.relax(structures, argon(), progress=False))
+    assert_same_results(run(path, structures), kr.relax(structures, prompt(), progress=False))
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.3])
@@ -127,21 +127,15 @@ def test_ctrl_c(path: Path, undisturbed: kr.Result, delay: float) -> None:
     def slowly() -> Iterator[Atoms]:
         timer = threading.Timer(delay, signal.raise_signal, (signal.SIGINT,))
         timer.start()
-        for atoms in itertools.cycle(CLUSTERS):
+        for atoms in CLUSTERS:
             yield atoms
             time.sleep(0.01)
+        time.sleep(60)
 
     with pytest.raises(KeyboardInterrupt):
         run(path, slowly())
-    assert_goes_on_or_begins(path, undisturbed)
-
-
-def assert_goes_on_or_begins(path: Path, undisturbed: kr.Result) -> None:
-    # The endless input above has more, under other names: only the first ones are the same.
-    store = kr.open(path)
-    assert not store.complete
-    if len(store) == 0 or store.input_index.max() < len(CLUSTERS):
-        assert_goes_on(path, undisturbed)
+    assert not kr.open(path).complete
+    assert_goes_on(path, undisturbed)
 
 
 def test_several_stops(path: Path, undisturbed: kr.Result) -> None:
@@ -154,7 +148,7 @@ def test_several_stops(path: Path, undisturbed: kr.Result) -> None:
 
 def test_what_failed_is_not_done_again_either(path: Path) -> None:
     structures = poisoned_clusters()
-    memory = kr.relax(structures, argon(), progress=False)
+    memory = kr.relax(structures, prompt(), progress=False)
     first = run(path, structures)
     assert_same_results(first, memory)
     again = run(path, structures)
@@ -197,7 +191,7 @@ def test_a_link_stays_a_link(path: Path, undisturbed: kr.Result, tmp_path: Path)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Fitted(kr.potentials.LennardJones):
+class _Fitted(Prompt):
     """Parameters that JAX sees, and `describe` does not."""
 
     shift: float = 0.0
@@ -222,7 +216,7 @@ class _Fitted(kr.potentials.LennardJones):
         ({"n_conformers": 2}, "another n_conformers: 1 there, 2 here"),
         ({"trajectory": 5}, "another trajectory: "),
         (
-            {"potential": kr.potentials.LennardJones(**(ARGON | {"epsilon": 0.0105}))},
+            {"potential": Prompt(**(ARGON | {"epsilon": 0.0105}))},
             "another potential, epsilon: 0.0104 there, 0.0105 here",
         ),
         ({"potential": kr.potentials.EMT()}, "another potential, "),
@@ -306,9 +300,9 @@ def test_overwrite_begins_anew(path: Path, undisturbed: kr.Result) -> None:
 def test_resume_asks_for_a_store(tmp_path: Path) -> None:
     for output in (None, tmp_path / "out.extxyz"):
         with pytest.raises(OptionError, match="resume needs a store as output"):
-            kr.relax(CLUSTERS, argon(), output=output, resume=True)
+            kr.relax(CLUSTERS, prompt(), output=output, resume=True)
     with pytest.raises(OptionError, match="resume and overwrite exclude each other"):
-        kr.relax(CLUSTERS, argon(), output=tmp_path / "a.h5", resume=True, overwrite=True)
+        kr.relax(CLUSTERS, prompt(), output=tmp_path / "a.h5", resume=True, overwrite=True)
 
 
 _SLOWLY = """
@@ -316,7 +310,7 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = {folders!r}
 import kups_relax as kr
-from helpers import argon
+from store_cases import prompt
 from kups_relax.store import _writer
 from test_resume import CLUSTERS
 _writer._INTERVAL, _writer._SHARE = 0.0, 0
@@ -326,7 +320,7 @@ def slowly():
         yield atoms
         time.sleep(0.02)
 
-kr.relax(slowly(), argon(), output=sys.argv[1], resume=True, progress=False)
+kr.relax(slowly(), prompt(), output=sys.argv[1], resume=True, progress=False)
 """
 
 

@@ -213,6 +213,7 @@ class _Lock:
         except OSError as error:  # some network file systems know no locks
             log.warning("%s cannot be locked: %s", path, error)
             os.close(file)
+            self._path.unlink()
             return
         os.ftruncate(file, 0)
         os.write(file, f"process {os.getpid()} on {os.uname().nodename}".encode())
