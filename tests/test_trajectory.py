@@ -80,9 +80,8 @@ def test_frames_do_not_depend_on_the_company(dtype: str) -> None:
     """Alone, in another order, and in lanes that are filled again."""
     company = argon_clusters([8, 3, 5, 7, 2] * 40, seed=9)
     mixed = [*company[:90], *CLUSTERS[::-1], *company[90:]]
-    together = relax(
-        mixed, trajectory=3, dtype=dtype, trajectory_of=[a.info["id"] for a in CLUSTERS]
-    )
+    labels = [atoms.info["id"] for atoms in CLUSTERS]
+    together = relax(mixed, trajectory=3, dtype=dtype, trajectory_of=labels)
     for label, atoms in zip(labels, CLUSTERS, strict=True):
         alone = relax(atoms, trajectory=3, dtype=dtype)
         assert_same_frames(together.trajectory(label), alone.trajectory(0))
