@@ -50,8 +50,8 @@ class Writer:
         self._old = real.with_name(f".{real.name}.last")
         self._lock = _Lock(real)
         self._waiting: list[layout.Row] = []
-        # Of each: the first row, and the rows. The other copy may lack the last of them.
-        self._written: list[tuple[int, list[layout.Row]]] = []
+        # What was written last, which the other copy lacks, and to which row.
+        self._written: tuple[int, layout.Block] | None = None
         self._n_done = 0
         self._due = time.monotonic() + _INTERVAL
         self._forget_copies()
@@ -120,21 +120,21 @@ class Writer:
 
     def _open_copy(self, attributes: Mapping[str, Any]) -> None:
         """Bring the other copy up to date, and put it into the place of the first."""
+        block = layout.Block.of(self._waiting) if self._waiting else None
         with self._copy() as file:
             own = file[layout.OWN]
             there = int(own.attrs["n_done"])
-            for first, rows in self._written:
-                if first >= there:
-                    layout.append(file, rows)
-            if self._waiting:
-                layout.append(file, self._waiting)
+            if self._written and self._written[0] >= there:
+                layout.append(file, self._written[1])
+            if block:
+                layout.append(file, block)
             for name, value in {**self._attributes, **attributes}.items():
                 own.attrs[name] = value
             n_done = int(own.attrs["n_done"])
         _sync(self._spare)
         self._swap()
         # The copy that comes next has all but what was new now.
-        self._written = [(self._n_done, self._waiting)] if self._waiting else []
+        self._written = (self._n_done, block) if block else None
         self._waiting, self._n_done = [], n_done
 
     def _copy(self) -> Any:
