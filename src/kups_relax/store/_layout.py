@@ -23,6 +23,8 @@ OWN = "/kups_relax"
 
 # Rows of a chunk.
 _ROWS = 64
+# Bytes for what a store needs beside its rows: groups, indices, free space.
+ROOM = 1 << 18
 _TEXT = h5py.string_dtype("utf-8")
 
 
@@ -196,6 +198,22 @@ class Block:
     boundary: np.ndarray
     values: Mapping[str, np.ndarray]
     with_frames: Sequence[Record]
+
+    @property
+    def n_bytes(self) -> int:
+        """Room that it takes at most in a store, in which chunks are full."""
+        total = 0
+        for values in self.values.values():
+            if values.dtype == object:
+                total += sum(len(text.encode()) + 64 for text in values.tolist())
+            else:
+                # One chunk more at each end of each axis.
+                shape = [
+                    n + 2 * (_ROWS if axis == 0 else 32) for axis, n in enumerate(values.shape)
+                ]
+                total += int(np.prod(shape)) * values.itemsize
+        frames = sum(len(r.frames) * (64 * len(r.numbers) + 256) for r in self.with_frames)
+        return total + frames + 32768 * len(self.with_frames)
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Block":

@@ -29,6 +29,7 @@ _INTERVAL = 2.0
 _SHARE = 50
 # Structures that wait for it at most.
 _MOST = 4096
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Writer:
@@ -67,6 +68,7 @@ class Writer:
         """
         self._attributes = dict(attributes)
         with self._errors():
+            _reserve(self._spare, layout.ROOM)
             # Space that is given up when a last chunk grows is used again, the next time too.
             with h5py.File(self._spare, "w", fs_strategy="fsm", fs_persist=True) as file:
                 layout.create(file, self._attributes, width=32)
@@ -121,7 +123,9 @@ class Writer:
     def _open_copy(self, attributes: Mapping[str, Any]) -> None:
         """Bring the other copy up to date, and put it into the place of the first."""
         block = layout.Block.of(self._waiting) if self._waiting else None
-        with self._copy() as file:
+        new = [self._written[1]] if self._written else []
+        room = layout.ROOM + sum(b.n_bytes for b in [*new, block] if b)
+        with self._copy(room) as file:
             own = file[layout.OWN]
             there = int(own.attrs["n_done"])
             if self._written and self._written[0] >= there:
@@ -137,15 +141,16 @@ class Writer:
         self._written = (self._n_done, block) if block else None
         self._waiting, self._n_done = [], n_done
 
-    def _copy(self) -> Any:
+    def _copy(self, room: int) -> Any:
+        """Open the other copy, on a disk that has room for what is to be added."""
         if self._spare.exists():
             try:
-                return _opened(self._spare, "r+")
+                return _opened(self._spare, room)
             except OSError:
                 # Somebody still reads it, from when it was the first.
                 self._spare.unlink()
         shutil.copyfile(self._real, self._spare)
-        return _opened(self._spare, "r+")
+        return _opened(self._spare, room)
 
     def _swap(self) -> None:
         """Put the new file into place; the old one becomes the copy."""
@@ -175,7 +180,7 @@ class Writer:
         except (OSError, RuntimeError, KeyError) as error:
             with contextlib.suppress(OSError):
                 self._spare.unlink()
-            full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+            full = getattr(error, "errno", None) in _FULL
             full = full or "No space left" in str(error)
             what = "no space is left on the device" if full else str(error)
             raise StoreError(
@@ -228,8 +233,25 @@ class _Lock:
             self._file = None
 
 
-def _opened(path: Path, mode: str) -> Any:
-    return h5py.File(path, mode)
+def _opened(path: Path, room: int) -> Any:
+    _reserve(path, room)
+    return h5py.File(path, "r+")
+
+
+def _reserve(path: Path, room: int) -> None:
+    """Have the disk give room to a file before HDF5 asks: it may crash when it gets none.
+
+    HDF5 cuts off what it did not use when it closes the file.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("ab") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size + room)
+        except OSError as error:
+            # Some file systems cannot.
+            if error.errno in _FULL:
+                raise
 
 
 def _sync(path: Path) -> None:
