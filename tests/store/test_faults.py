@@ -101,6 +101,46 @@ def test_a_full_disk(
     assert {label: after[label] for label in finished} == finished
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve room")
+def test_room_is_asked_for_before_hdf5_needs_it(
+    path: Path, undisturbed: kr.Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HDF5 may end the process when a disk is full."""
+    appended, reserve = [], os.posix_fallocate
+
+    def small_disk(file: int, offset: int, length: int) -> None:
+        if len(appended) >= 3:
+            raise FULL
+        reserve(file, offset, length)
+
+    append = _layout.append
+    monkeypatch.setattr(os, "posix_fallocate", small_disk)
+    monkeypatch.setattr(_layout, "append", lambda *a: (append(*a), appended.append(None)))
+    with pytest.raises(StoreError, match="no space is left on the device"):
+        run(path)
+    monkeypatch.undo()
+    assert len(kr.open(path))
+    assert_same_results(run(path, resume=True), undisturbed)
+
+
+def test_what_was_reserved_is_given_back_and_was_enough(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, grown, append = [], [], _layout.append
+
+    def seen(file: Any, block: Any) -> None:
+        before = file.id.get_filesize()
+        append(file, block)
+        file.flush()
+        grown.append(file.id.get_filesize() - before)
+        asked.append(_layout.ROOM + block.n_bytes)
+
+    monkeypatch.setattr(_layout, "append", seen)
+    run(path, trajectory=1)
+    assert all(a >= b for a, b in zip(asked, grown, strict=True))
+    assert path.stat().st_size < 4 * _layout.ROOM
+
+
 def test_a_disk_that_is_full_at_the_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", fails_after(0, os.fsync, FULL))
     with pytest.raises(StoreError, match="no space is left on the device"):

@@ -207,11 +207,10 @@ class Block:
             if values.dtype == object:
                 total += sum(len(text.encode()) + 64 for text in values.tolist())
             else:
-                # One chunk more at each end of each axis.
-                shape = [
-                    n + 2 * (_ROWS if axis == 0 else 32) for axis, n in enumerate(values.shape)
-                ]
-                total += int(np.prod(shape)) * values.itemsize
+                # Its chunks may begin before it and end after it.
+                n_rows, *widths = values.shape
+                full = [32 * -(-n // 32) if n > 6 else n for n in widths]
+                total += (n_rows + 8 * _ROWS) * int(np.prod(full)) * values.itemsize
         frames = sum(len(r.frames) * (64 * len(r.numbers) + 256) for r in self.with_frames)
         return total + frames + 32768 * len(self.with_frames)
 
