@@ -30,6 +30,7 @@ NAMES = (
     "poison",
     "kills",
     "xtb",
+    "interop",
 )
 # Run when they are named: they need packages that are no part of a default installation.
 EXTRAS = ("torch_sim",)

@@ -72,7 +72,7 @@ def ase_lbfgs(atoms: ase.Atoms, potential: Any, cell: Any = None) -> tuple[ase.A
 def of_tests(*names: str) -> Sequence[Any]:
     """Import modules of the tests: their structures and oracles are those of benchmarks too."""
     tests = pathlib.Path(__file__).parent.parent / "tests"
-    for folder in (tests, tests / "coordinates", tests / "potentials"):
+    for folder in (tests, tests / "coordinates", tests / "potentials", tests / "store"):
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
     return [importlib.import_module(name) for name in names]

@@ -21,7 +21,7 @@ def machine() -> dict[str, Any]:
         models = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
         processor = models[0].split(":")[1].strip() if models else processor
     packages = ("jax", "jaxlib", "numpy", "ase", "rdkit", "optax", "tblite", "nequix", "mlip")
-    packages += ("torch", "torch-sim-atomistic")
+    packages += ("torch", "torch-sim-atomistic", "h5py")
     return {
         "processor": processor,
         "cores": len(os.sched_getaffinity(0)),

@@ -158,18 +158,31 @@ class _Stored(Keeper):
             "run": secrets.token_hex(8),
         }
         resume = resume and path.exists()
-        if not resume:
-            io.check_place(path, overwrite=overwrite)
-        else:
-            there = store.Store(path)
-            _compare(path, there.options, options)
-            self._done = there.done
-            attributes["run"] = there.run
-            if there.versions != _versions():
-                attributes["versions"] = json.dumps({**there.versions, "resumed with": _versions()})
-        self._writer = store.Writer(path, attributes, resume=resume)
+        io.check_place(path, overwrite=overwrite or resume)
+        self._writer = store.Writer(path)
+        try:
+            # Once more: another run may have ended just before this one could lock it.
+            io.check_place(path, overwrite=overwrite or resume)
+            if resume:
+                attributes["run"] = self._go_on(options, attributes)
+            else:
+                self._writer.create(attributes)
+        except BaseException:
+            self._writer.close()
+            raise
         self._checkpoint = path.with_name(f"{path.name}.checkpoint")
-        self._run = attributes["run"]
+        self._run = str(attributes["run"])
+
+    def _go_on(self, options: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
+        there = self._store.Store(self._path)
+        _compare(self._path, there.options, options)
+        self._done = there.done
+        versions = _versions()
+        if there.versions != versions:
+            versions = {**there.versions, "resumed with": versions}
+        attributes = {**attributes, "run": there.run, "versions": json.dumps(versions)}
+        self._writer.go_on(len(there), attributes)
+        return there.run
 
     def checkpoint(self, saved: Sequence[Saved]) -> None:
         """See `Keeper`."""
@@ -218,6 +231,7 @@ class _Stored(Keeper):
     def result(self, n_input: int) -> Results:
         """See `Keeper`."""
         if self._done:
+            self._writer.write()
             raise StoreError(
                 f"{str(self._path)!r} cannot be resumed with this input: it holds structure "
                 f"{max(self._done)}, and the input has only {n_input}."
@@ -231,14 +245,22 @@ class _Stored(Keeper):
         self._writer.close()
 
 
-def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    for name in here:
-        if there.get(name) != here[name]:
+def _compare(path: Path, there: Any, here: Any, of: str = "") -> None:
+    for name in {**there, **here}:
+        one, other = there.get(name), here.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            _compare(path, one, other, f"{of}{name}, ")
+        elif one != other:
             raise StoreError(
-                f"{str(path)!r} was begun with another {name}: {there.get(name)!r} there, "
-                f"{here[name]!r} here. Resume it with the same, or choose another name for the "
+                f"{str(path)!r} was begun with another {of}{name}: {_short(one)} there, "
+                f"{_short(other)} here. Resume it with the same, or choose another name for the "
                 "output."
             )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _plain(value: Any) -> Any:

@@ -5,37 +5,41 @@ import hashlib
 import json
 import logging
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from kups_relax.data import Structure
 from kups_relax.io import Entry
+from kups_relax.store._values import decoded, encoded
 
 log = logging.getLogger("kups_relax")
 
 # What has datasets of its own.
 _OWN = ("numbers", "positions")
+# Constraints that divide a direction by its length again when they are made again.
+_DIRECTED = ("FixedLine", "FixedPlane")
 
 
 def extras_of(entry: Entry) -> str:
     """Write down what a structure carries; "" where that is nothing.
 
-    What JSON and ASE's own encoding cannot say is left out, with a warning.
+    What cannot be said is left out, with a warning.
     """
     extras: dict[str, Any] = {}
     atoms = entry.atoms
     if atoms is not None:
-        info = {str(k): v for k, v in atoms.info.items() if not (k == "id" and v == entry.id)}
-        extras["info"] = _encodable(entry.id, {k: _plain(v) for k, v in info.items()})
+        info = {k: v for k, v in atoms.info.items() if not (k == "id" and v == entry.id)}
+        extras["info"] = _pairs(entry.id, info)
         arrays = {k: v for k, v in atoms.arrays.items() if k not in _OWN}
-        extras["arrays"] = _encodable(entry.id, arrays)
-        extras["constraints"] = _encodable(entry.id, _constraints(atoms))
+        extras["arrays"] = _pairs(entry.id, arrays)
+        extras["constraints"] = _pairs(entry.id, _constraints(atoms))
         if np.any(atoms.get_celldisp()):
             extras["celldisp"] = atoms.get_celldisp().ravel().tolist()
     if isinstance(entry, Structure):
         if atoms is None and entry.charge is not None:
-            extras["info"] = {"charge": str(entry.charge)}
+            extras["info"] = [["charge", entry.charge]]
         if entry.topology is not None:
             extras["topology"] = _mol_to_text(entry.topology)
     extras = {key: value for key, value in extras.items() if value}
@@ -59,18 +63,32 @@ def input_hash(entry: Entry, extras: str) -> bytes:
     return digest.digest()
 
 
+def with_geometry(extras: str, **arrays: np.ndarray) -> str:
+    """Add the geometry of a structure that other readers of the file could not make sense of."""
+    known = json.loads(extras) if extras else {}
+    return json.dumps({**known, "geometry": encoded(arrays)}, separators=(",", ":"))
+
+
+def geometry_in(text: str) -> dict[str, np.ndarray]:
+    """Numbers, positions and cell that `with_geometry` put there; nothing, mostly."""
+    # Text that is long is parsed once more than needed only where it has one.
+    return decoded(json.loads(text)["geometry"]) if '"geometry":' in text else {}
+
+
 def add_extras(atoms: Any, text: str) -> None:
     """Give atoms back what `extras_of` wrote down."""
-    from ase.constraints import dict2constraint
-    from ase.io.jsonio import decode
-
     extras = json.loads(text) if text else {}
-    for key, value in extras.get("arrays", {}).items():
-        atoms.set_array(key, np.asarray(decode(value)))
-    for key, value in extras.get("info", {}).items():
-        atoms.info[key] = _restored(decode(value))
-    constraints: list[Any] = [decode(value) for value in extras.get("constraints", {}).values()]
-    atoms.set_constraint([dict2constraint(one) for one in constraints])
+    for key, value in extras.get("arrays", ()):
+        atoms.set_array(decoded(key), decoded(value))
+    for key, value in extras.get("info", ()):
+        atoms.info[decoded(key)] = decoded(value)
+    constraints = []
+    for label, value in extras.get("constraints", ()):
+        try:
+            constraints.append(_constraint(decoded(value)))
+        except Exception as error:  # a class of the user's own, that ASE cannot find
+            log.warning("%s cannot be read back: %s: %s", label, type(error).__name__, error)
+    atoms.set_constraint(constraints)
     if "celldisp" in extras:
         atoms.set_celldisp(extras["celldisp"])
 
@@ -93,42 +111,53 @@ def _mol_to_text(mol: Any) -> str:
     return base64.b64encode(zlib.compress(binary, 1)).decode()
 
 
-def _encodable(label: str, values: dict[str, Any]) -> dict[str, str]:
-    from ase.io.jsonio import encode
-
-    encoded = {}
+def _pairs(label: str, values: Mapping[Any, Any]) -> list[list[Any]]:
+    pairs = []
     for key, value in values.items():
         try:
-            encoded[key] = encode(value)
-        except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+            pairs.append([encoded(key), encoded(value)])
+        except (TypeError, ValueError, RecursionError) as error:
             log.warning("%r: %s cannot be stored: %s", label, key, error)
-    return encoded
+    return pairs
 
 
 def _constraints(atoms: Any) -> dict[str, Any]:
-    from types import SimpleNamespace
-
     found = {}
     for i, constraint in enumerate(atoms.constraints):
+        label = f"constraint {i}, {type(constraint).__name__}"
         try:
-            found[f"constraint {i}, {type(constraint).__name__}"] = constraint.todict()
+            if type(constraint).__name__ == "FixSymmetry":
+                found[label] = _symmetry_to_dict(constraint)
+            else:
+                found[label] = constraint.todict()
         except Exception as error:  # whatever a constraint's own code raises
-            unknown = SimpleNamespace(error=error)
-            found[f"constraint {i}, {type(constraint).__name__}"] = unknown
+            found[label] = error
     return found
 
 
-def _plain(value: Any) -> Any:
-    from ase.spacegroup import Spacegroup
+def _constraint(content: dict[str, Any]) -> Any:
+    from ase.constraints import dict2constraint
 
-    if isinstance(value, Spacegroup):
-        return {"ase.spacegroup": [value.no, value.setting]}
-    return value
+    if "operations" in content:
+        return _symmetry(content)
+    constraint: Any = dict2constraint(content)
+    if content["name"] in _DIRECTED:
+        constraint.dir = np.array(content["kwargs"]["direction"])
+    return constraint
 
 
-def _restored(value: Any) -> Any:
-    if isinstance(value, dict) and set(value) == {"ase.spacegroup"}:
-        from ase.spacegroup import Spacegroup
+def _symmetry_to_dict(constraint: Any) -> dict[str, Any]:
+    """Keep the operations: made anew, they are those of the atoms that spglib is shown."""
+    state = dict(vars(constraint))
+    atoms = state.pop("atoms")
+    shape = {name: getattr(atoms, name) for name in ("numbers", "positions", "pbc")}
+    return {"operations": state, "atoms": {**shape, "cell": atoms.cell.array}}
 
-        return Spacegroup(*value["ase.spacegroup"])
-    return value
+
+def _symmetry(content: dict[str, Any]) -> Any:
+    from ase import Atoms
+    from ase.constraints import FixSymmetry
+
+    constraint = FixSymmetry.__new__(FixSymmetry)
+    vars(constraint).update(content["operations"], atoms=Atoms(**content["atoms"]))
+    return constraint

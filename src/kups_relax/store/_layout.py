@@ -4,6 +4,7 @@ See `docs/store.md`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from kups_relax._record import Record
 from kups_relax.relaxation import Frame
+from kups_relax.store._extras import with_geometry
 
 VERSION = 1
 PARTICLES = "/particles/relaxed"
@@ -21,6 +23,8 @@ OWN = "/kups_relax"
 
 # Rows of a chunk.
 _ROWS = 64
+# Bytes for what a store needs beside its rows: groups, indices, free space.
+ROOM = 1 << 18
 _TEXT = h5py.string_dtype("utf-8")
 
 
@@ -60,6 +64,12 @@ class Row:
     extras: str
     input_hash: bytes
 
+    @functools.cached_property
+    def shown(self) -> Record | None:
+        """What other programs get to see: they cannot read values that are not finite."""
+        known = np.isfinite(self.record.positions).all() and np.isfinite(self.record.cell).all()
+        return self.record if known else None
+
 
 def _observable(name: str, value: Callable[[Row], Any], dtype: Any, **options: Any) -> Column:
     return Column(f"{OBSERVABLES}/{name}/value", value, dtype, **options)
@@ -77,10 +87,29 @@ def _forces(row: Row) -> Any:
     return np.nan if row.record.forces is None else row.record.forces
 
 
+def _positions(row: Row) -> Any:
+    return np.nan if row.shown is None else row.shown.positions
+
+
+def _numbers(row: Row) -> Any:
+    return np.nan if row.shown is None else row.shown.numbers
+
+
+def _cell(row: Row) -> Any:
+    return 0.0 if row.shown is None else row.shown.cell
+
+
+def _extras(row: Row) -> str:
+    if row.shown is not None:
+        return _text(row.extras)
+    r = row.record
+    return with_geometry(row.extras, numbers=r.numbers, positions=r.positions, cell=r.cell)
+
+
 COLUMNS: tuple[Column, ...] = (
     Column(
         f"{PARTICLES}/position/value",
-        lambda row: row.record.positions,
+        _positions,
         "f8",
         (None, 3),
         unit="Angstrom",
@@ -97,14 +126,14 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         f"{PARTICLES}/species/value",
-        lambda row: row.record.numbers,
+        _numbers,
         "f8",
         (None,),
         origin="atoms",
     ),
     Column(
         f"{PARTICLES}/box/edges/value",
-        lambda row: row.record.cell,
+        _cell,
         "f8",
         (3, 3),
         unit="Angstrom",
@@ -123,7 +152,7 @@ COLUMNS: tuple[Column, ...] = (
     _own("n_evaluations", lambda row: row.record.n_evaluations, "i8"),
     _own("reason", lambda row: _text(row.record.reason), _TEXT),
     _own("fingerprint", lambda row: row.record.fingerprint.encode(), "S64"),
-    _own("extras", lambda row: _text(row.extras), _TEXT),
+    _own("extras", _extras, _TEXT),
     _own("input_hash", lambda row: np.frombuffer(row.input_hash, "V32")[0], "V32"),
     _own("finished", lambda row: row.record.finished, "f8"),
 )
@@ -154,38 +183,78 @@ def create(file: Any, attributes: Mapping[str, Any], width: int) -> None:
     _clock(file, [c.path for c in COLUMNS if c.in_h5md])
 
 
-def append(file: Any, rows: Sequence[Row]) -> None:
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Rows as they are written, twice: once to each copy of the store.
+
+    Attributes:
+        n_rows: Structures in it.
+        boundary: Of the first one.
+        values: Of each column.
+        with_frames: Those whose trajectories are kept.
+    """
+
+    n_rows: int
+    boundary: np.ndarray
+    values: Mapping[str, np.ndarray]
+    with_frames: Sequence[Record]
+
+    @property
+    def n_bytes(self) -> int:
+        """Room that it takes at most in a store, in which chunks are full."""
+        total = 0
+        for values in self.values.values():
+            if values.dtype == object:
+                total += sum(len(text.encode()) + 64 for text in values.tolist())
+            else:
+                # Its chunks may begin before it and end after it.
+                n_rows, *widths = values.shape
+                full = [32 * -(-n // 32) if n > 6 else n for n in widths]
+                total += (n_rows + 8 * _ROWS) * int(np.prod(full)) * values.itemsize
+        frames = sum(len(r.frames) * (64 * len(r.numbers) + 256) for r in self.with_frames)
+        return total + frames + 32768 * len(self.with_frames)
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Block":
+        """Lay rows out, column by column."""
+        widest = max(len(row.record.numbers) for row in rows)
+        return cls(
+            n_rows=len(rows),
+            boundary=_boundary(rows[0].record.pbc),
+            values={column.path: _values(column, rows, widest) for column in COLUMNS},
+            with_frames=[row.record for row in rows if row.record.frames],
+        )
+
+
+def append(file: Any, block: Block) -> None:
     """Add structures to a store, and say that they are there."""
     own = file[OWN]
     first = int(own.attrs["n_done"])
-    last = first + len(rows)
-    widest = max(len(row.record.numbers) for row in rows)
+    last = first + block.n_rows
     if first == 0:
-        file[f"{PARTICLES}/box"].attrs["boundary"] = _boundary(rows[0].record.pbc)
-    for column in COLUMNS:
-        dataset = file[column.path]
-        shape = list(dataset.shape)
-        shape[0] = last
-        if column.shape[:1] == (None,):
-            shape[1] = max(shape[1], widest)
+        file[f"{PARTICLES}/box"].attrs["boundary"] = block.boundary
+    for path, values in block.values.items():
+        dataset = file[path]
+        shape = np.maximum(dataset.shape, (last, *values.shape[1:]))
         dataset.resize(shape)
-        dataset[first:last] = _block(column, rows, shape)
+        # Beyond what is written are the values that stand for no atom.
+        dataset[(slice(first, last), *map(slice, values.shape[1:]))] = values
     for name, values in (("step", np.arange(first, last)), ("time", np.arange(first, last) * 1.0)):
         clock = file[f"{OBSERVABLES}/potential_energy/{name}"]
         clock.resize((last,))
         clock[first:] = values
-    for row in rows:
-        if row.record.frames:
-            _trajectory(file, row.record)
+    for record in block.with_frames:
+        _trajectory(file, record)
     own.attrs["n_done"] = last
 
 
-def _block(column: Column, rows: Sequence[Row], shape: Sequence[int]) -> Any:
+def _values(column: Column, rows: Sequence[Row], widest: int) -> np.ndarray:
     values = [column.value(row) for row in rows]
     if not column.shape:
         return np.array(values, object if column.dtype is _TEXT else column.dtype)
+    shape = [widest if n is None else n for n in column.shape]
     fill = np.nan if column.dtype == "f8" else 0
-    block = np.full((len(rows), *shape[1:]), fill, column.dtype)
+    block = np.full((len(rows), *shape), fill, column.dtype)
     for place, value in zip(block, values, strict=True):
         if column.shape[:1] == (None,) and not np.isscalar(value):
             place[: len(value)] = value

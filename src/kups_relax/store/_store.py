@@ -15,7 +15,7 @@ from kups_relax._result import NO_TRAJECTORY, Results
 from kups_relax.errors import OptionError, StoreError
 from kups_relax.relaxation import Frame, Status
 from kups_relax.store import _layout as layout
-from kups_relax.store._extras import add_extras, topology_in
+from kups_relax.store._extras import add_extras, geometry_in, topology_in
 
 
 def open_store(path: str | os.PathLike[str]) -> "Store":
@@ -320,14 +320,14 @@ def _atoms(row: dict[str, Any]) -> Any:
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    n = int(row[f"{layout.OWN}/n_atoms"])
-    atoms = Atoms(
-        numbers=row[f"{layout.PARTICLES}/species/value"][:n].astype(int),
-        positions=row[f"{layout.PARTICLES}/position/value"][:n],
-        cell=row[f"{layout.PARTICLES}/box/edges/value"],
-        pbc=row[f"{layout.PARTICLES}/box/pbc/value"],
-    )
-    add_extras(atoms, _text(row[f"{layout.OWN}/extras"]))
+    n, extras = int(row[f"{layout.OWN}/n_atoms"]), _text(row[f"{layout.OWN}/extras"])
+    geometry = geometry_in(extras) or {
+        "numbers": row[f"{layout.PARTICLES}/species/value"][:n].astype(int),
+        "positions": row[f"{layout.PARTICLES}/position/value"][:n],
+        "cell": row[f"{layout.PARTICLES}/box/edges/value"],
+    }
+    atoms = Atoms(**geometry, pbc=row[f"{layout.PARTICLES}/box/pbc/value"])
+    add_extras(atoms, extras)
     label = _text(row[f"{layout.OBSERVABLES}/structure_id/value"])
     if str(atoms.info.get("id")) != label:
         atoms.info["id"] = label

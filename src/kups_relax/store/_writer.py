@@ -29,41 +29,61 @@ _INTERVAL = 2.0
 _SHARE = 50
 # Structures that wait for it at most.
 _MOST = 4096
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Writer:
-    """Add finished structures to a store.
+    """Add finished structures to a store, once there is one: `create` or `go_on`.
 
     Args:
-        path: Of the store.
-        attributes: Of the run; for a new store.
-        resume: Go on with the store that is there.
+        path: Of the store, or of a link to it.
 
     Raises:
-        StoreError: The file cannot be written, or another run writes to it.
+        StoreError: Another run writes to it, or its directory is not writable.
     """
 
-    def __init__(self, path: Path, attributes: Mapping[str, Any], *, resume: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._attributes = dict(attributes)
-        self._spare = path.with_name(f".{path.name}.next")
-        self._old = path.with_name(f".{path.name}.last")
-        self._lock = _Lock(path)
+        # The store itself takes part in renames, and a link to it stays.
+        self._real = real = path.resolve()
+        self._attributes: dict[str, Any] = {}
+        self._spare = real.with_name(f".{real.name}.next")
+        self._old = real.with_name(f".{real.name}.last")
+        self._lock = _Lock(real)
         self._waiting: list[layout.Row] = []
-        # Of each: the first row, and the rows. The other copy may lack the last of them.
-        self._written: list[tuple[int, list[layout.Row]]] = []
+        # What was written last, which the other copy lacks, and to which row.
+        self._written: tuple[int, layout.Block] | None = None
         self._n_done = 0
         self._due = time.monotonic() + _INTERVAL
-        try:
-            self._forget_copies()
-            if resume:
-                with self._errors(), _opened(path, "r") as file:
-                    self._n_done = int(file[layout.OWN].attrs["n_done"])
-            else:
-                self._create()
-        except BaseException:
-            self._lock.release()
-            raise
+        self._forget_copies()
+
+    def create(self, attributes: Mapping[str, Any]) -> None:
+        """Begin a new store; what is in its place is lost.
+
+        Args:
+            attributes: Of the run.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        self._attributes = dict(attributes)
+        with self._errors():
+            _reserve(self._spare, layout.ROOM)
+            # Space that is given up when a last chunk grows is used again, the next time too.
+            with h5py.File(self._spare, "w", fs_strategy="fsm", fs_persist=True) as file:
+                layout.create(file, self._attributes, width=32)
+            _sync(self._spare)
+            os.replace(self._spare, self._real)
+
+    def go_on(self, n_done: int, attributes: Mapping[str, Any]) -> None:
+        """Add to the store that is there.
+
+        Args:
+            n_done: Structures in it.
+            attributes: Of the run; those that are there already may change.
+        """
+        self._attributes = dict(attributes)
+        self._n_done = n_done
 
     @property
     def n_done(self) -> int:
@@ -100,58 +120,53 @@ class Writer:
         self._forget_copies()
         self._lock.release()
 
-    def _create(self) -> None:
-        with self._errors():
-            # Space that is given up when a last chunk grows is used again, the next time too.
-            with h5py.File(self._spare, "w", fs_strategy="fsm", fs_persist=True) as file:
-                layout.create(file, self._attributes, width=32)
-            _sync(self._spare)
-            os.replace(self._spare, self.path)
-
     def _open_copy(self, attributes: Mapping[str, Any]) -> None:
         """Bring the other copy up to date, and put it into the place of the first."""
-        with self._copy() as file:
+        block = layout.Block.of(self._waiting) if self._waiting else None
+        new = [self._written[1]] if self._written else []
+        room = layout.ROOM + sum(b.n_bytes for b in [*new, block] if b)
+        with self._copy(room) as file:
             own = file[layout.OWN]
             there = int(own.attrs["n_done"])
-            for first, rows in self._written:
-                if first >= there:
-                    layout.append(file, rows)
-            if self._waiting:
-                layout.append(file, self._waiting)
-            own.attrs.update(attributes)
-            self._attributes.update(attributes)
-            for name, value in self._attributes.items():
+            if self._written and self._written[0] >= there:
+                layout.append(file, self._written[1])
+            if block:
+                layout.append(file, block)
+            for name, value in {**self._attributes, **attributes}.items():
                 own.attrs[name] = value
             n_done = int(own.attrs["n_done"])
         _sync(self._spare)
         self._swap()
         # The copy that comes next has all but what was new now.
-        self._written = [(self._n_done, self._waiting)] if self._waiting else []
+        self._written = (self._n_done, block) if block else None
         self._waiting, self._n_done = [], n_done
 
-    def _copy(self) -> Any:
+    def _copy(self, room: int) -> Any:
+        """Open the other copy, on a disk that has room for what is to be added."""
         if self._spare.exists():
             try:
-                return _opened(self._spare, "r+")
+                return _opened(self._spare, room)
             except OSError:
                 # Somebody still reads it, from when it was the first.
                 self._spare.unlink()
-        shutil.copyfile(self.path, self._spare)
-        return _opened(self._spare, "r+")
+        shutil.copyfile(self._real, self._spare)
+        return _opened(self._spare, room)
 
     def _swap(self) -> None:
         """Put the new file into place; the old one becomes the copy."""
         try:
             with contextlib.suppress(FileNotFoundError):
                 self._old.unlink()
-            os.link(self.path, self._old)
+            os.link(self._real, self._old)
             kept = True
         except OSError:
             # No hard links on this file system: the copy is made anew each time.
             kept = False
-        os.replace(self._spare, self.path)
+        os.replace(self._spare, self._real)
         if kept:
-            os.replace(self._old, self._spare)
+            # The store has its new rows: what fails now must not write them again.
+            with contextlib.suppress(OSError):
+                os.replace(self._old, self._spare)
 
     def _forget_copies(self) -> None:
         for path in (self._spare, self._old):
@@ -165,7 +180,7 @@ class Writer:
         except (OSError, RuntimeError, KeyError) as error:
             with contextlib.suppress(OSError):
                 self._spare.unlink()
-            full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+            full = getattr(error, "errno", None) in _FULL
             full = full or "No space left" in str(error)
             what = "no space is left on the device" if full else str(error)
             raise StoreError(
@@ -203,6 +218,7 @@ class _Lock:
         except OSError as error:  # some network file systems know no locks
             log.warning("%s cannot be locked: %s", path, error)
             os.close(file)
+            self._path.unlink()
             return
         os.ftruncate(file, 0)
         os.write(file, f"process {os.getpid()} on {os.uname().nodename}".encode())
@@ -217,8 +233,25 @@ class _Lock:
             self._file = None
 
 
-def _opened(path: Path, mode: str) -> Any:
-    return h5py.File(path, mode)
+def _opened(path: Path, room: int) -> Any:
+    _reserve(path, room)
+    return h5py.File(path, "r+")
+
+
+def _reserve(path: Path, room: int) -> None:
+    """Have the disk give room to a file before HDF5 asks: it may crash when it gets none.
+
+    HDF5 cuts off what it did not use when it closes the file.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("ab") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size + room)
+        except OSError as error:
+            # Some file systems cannot.
+            if error.errno in _FULL:
+                raise
 
 
 def _sync(path: Path) -> None:
