@@ -30,7 +30,8 @@ def made_store(path: Path, records: Sequence[Record], *, complete: bool = True) 
     """Write records as a run would have, and open the store."""
     ended = {"complete": complete, "n_input": len(records) if complete else -1}
     texts = {"options": json.dumps(OPTIONS), "versions": json.dumps({"kups-relax": "0.1"})}
-    writer = store.Writer(path, {**texts, "complete": False, "n_input": -1, "run": "made"})
+    writer = store.Writer(path)
+    writer.create({**texts, "complete": False, "n_input": -1, "run": "made"})
     for record in records:
         extras = store.extras_of(record.entry)
         writer.add(store.Row(record, extras, store.input_hash(record.entry, extras)))

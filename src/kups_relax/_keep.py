@@ -163,15 +163,22 @@ class _Stored(Keeper):
         try:
             # Once more: another run may have ended just before this one could lock it.
             io.check_place(path, overwrite=overwrite or resume)
+            # A new store takes the place of an old one when there is something to put into it.
+            self._new = None if resume else attributes
             if resume:
                 attributes["run"] = self._go_on(options, attributes)
-            else:
-                self._writer.create(attributes)
+            elif not path.exists():
+                self._begin()
         except BaseException:
             self._writer.close()
             raise
         self._checkpoint = path.with_name(f"{path.name}.checkpoint")
         self._run = str(attributes["run"])
+
+    def _begin(self) -> None:
+        if self._new is not None:
+            self._writer.create(self._new)
+            self._new = None
 
     def _go_on(self, options: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
         there = self._store.Store(self._path)
@@ -216,6 +223,7 @@ class _Stored(Keeper):
 
     def add(self, record: Record) -> None:
         """See `Keeper`."""
+        self._begin()
         extras = self._store.extras_of(record.entry)
         digest = self._store.input_hash(record.entry, extras)
         self._writer.add(self._store.Row(record, extras, digest))
@@ -236,6 +244,7 @@ class _Stored(Keeper):
                 f"{str(self._path)!r} cannot be resumed with this input: it holds structure "
                 f"{max(self._done)}, and the input has only {n_input}."
             )
+        self._begin()
         self._writer.write(complete=True, n_input=n_input)
         self._checkpoint.unlink(missing_ok=True)
         return self._store.Store(self._path)

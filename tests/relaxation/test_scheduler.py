@@ -166,3 +166,18 @@ def test_workers_make_64_bit_numbers_whatever_the_flag_is():
             [outcome] = outcomes_of(jobs, n_workers=1)
             assert not np.array_equal(outcome.positions, outcome.positions.astype(np.float32))
             assert jax.config.jax_enable_x64 == flag
+
+
+def test_a_slow_input_does_not_keep_structures_waiting_for_ever(monkeypatch):
+    monkeypatch.setattr("kups_relax.relaxation._queues.PATIENCE", 0.2)
+    got = []
+
+    def items():
+        # Fewer than there are lanes, in no class.
+        yield from jobs_of(argon_clusters([8, 20, 3]))
+        deadline = time.monotonic() + 60
+        while len(got) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert len(got) == 3
+
+    scheduler().run(items(), lambda item: got.append(item) if item else None)

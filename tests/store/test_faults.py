@@ -17,7 +17,7 @@ import pytest
 from store_cases import assert_same_results, prompt
 
 import kups_relax as kr
-from helpers import argon_clusters
+from helpers import argon, argon_clusters
 from kups_relax.errors import StoreError
 from kups_relax.store import _layout, _writer
 
@@ -381,3 +381,15 @@ def test_many_options_do_not_overflow_an_attribute(path: Path) -> None:
     chosen = [f"structure with a long name {i}" for i in range(5000)]
     store = run(path, CLUSTERS[:2], trajectory=1, trajectory_of=chosen)
     assert store.options["trajectory"] == [1, sorted(chosen)]
+
+
+def test_an_old_store_is_lost_only_to_a_new_structure(tmp_path):
+    path = tmp_path / "out.h5"
+    want = kr.relax(argon_clusters([3, 5]), argon(), output=path).fingerprint.tolist()
+    with pytest.raises(kr.errors.StructureError, match="no structures"):
+        kr.relax([], argon(), output=path, overwrite=True)
+    assert kr.open(path).fingerprint.tolist() == want
+    # A store can be read while it is replaced.
+    again = kr.relax(kr.open(path), argon(), output=path, overwrite=True)
+    assert again.converged.all()
+    assert again.n_steps.tolist() == [0, 0]

@@ -82,11 +82,13 @@ class Queues:
             self._changed.notify_all()
 
     def n_tiles(self) -> int:
-        """How many more tiles could be at work now."""
+        """How many more tiles could be at work now, or soon."""
         with self._changed:
+            counts = [(count, c[1].n_lanes) for c, count, _ in self._candidates()]
             if self._ended:
-                return sum(-(-count // c[1].n_lanes) for c, count, _ in self._candidates())
-            return sum(count // c[1].n_lanes for c, count, _ in self._candidates())
+                return sum(-(-count // n_lanes) for count, n_lanes in counts)
+            # One worker at least, to look after classes that have waited long enough.
+            return max(sum(count // n_lanes for count, n_lanes in counts), min(1, len(counts)))
 
     def n_waiting(self) -> int:
         """How many structures wait, those in tiles that were put aside included."""
