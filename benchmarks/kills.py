@@ -22,6 +22,7 @@ _RUN = """
 import sys, time
 import kups_relax as kr
 from benchmarks import kills
+print("begins", flush=True)
 kills.relax(sys.argv[1], slowly=True)
 """
 
@@ -38,8 +39,9 @@ def main() -> dict[str, Any]:
             runs += 1
             known: dict[int, tuple[str, float]] = {}
             while True:
-                process = subprocess.Popen([sys.executable, "-c", _RUN, str(path)])
-                killed = kills < N_KILLS and _kill(process, draw, path, known)
+                command = [sys.executable, "-c", _RUN, str(path)]
+                process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+                killed = kills < N_KILLS and _kill(process, draw)
                 if process.wait() == 0:
                     break
                 assert killed, process.returncode
@@ -87,9 +89,10 @@ def relax(path: Any, *, slowly: bool = False) -> Any:
     )
 
 
-def _kill(process: Any, draw: random.Random, path: pathlib.Path, known: Any) -> bool:
-    """Kill a process after a while, if it is still there."""
-    time.sleep(draw.uniform(1.5, 9.0))
+def _kill(process: Any, draw: random.Random) -> bool:
+    """Kill a process some time after it has begun to relax, if it is still there."""
+    process.stdout.readline()
+    time.sleep(draw.uniform(0.0, 7.0))
     if process.poll() is not None:
         return False
     os.kill(process.pid, signal.SIGKILL)

@@ -71,8 +71,8 @@ def relax(
     Args:
         structures: An `ase.Atoms`, an RDKit Mol (each conformer is a structure), a path to
             whatever `ase.io.read` reads or to an SDF, MOL or SMILES file, or an iterable of
-            these. It is read while others relax, as far as is needed: with a store as `output` it
-            may be of any size.
+            these; or an `io.Stream` of them. It is read while others relax, as far as is needed:
+            with a store as `output` it may be of any size.
         potential: A potential, or its name: `kups_relax.potentials`.
         optimizer: "lbfgs", "ase-lbfgs" (ASE's to the letter), or an optimizer built with
             `kups_relax.optimizers` or optax.
@@ -126,7 +126,9 @@ def relax(
     _check_options(fmax, max_steps, dtype, n_workers, checkpoint)
     cell = coordinates.get(cell)
     trajectories = _Trajectories(trajectory, trajectory_of)
-    entries = io.Stream(structures, seed=seed, n_conformers=n_conformers)
+    entries = structures
+    if not isinstance(structures, io.Stream):
+        entries = io.Stream(structures, seed=seed, n_conformers=n_conformers)
     options = {
         "potential": _described(potential),
         "optimizer": repr(optimizer),

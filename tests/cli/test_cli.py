@@ -8,6 +8,9 @@ import ase.io
 import ase.units
 import pytest
 from ase.build import bulk
+from command_cases import clusters, command, mixed
+
+__all__ = ["clusters", "command", "mixed"]  # fixtures
 
 ARGON = ["--potential", "lennard-jones:epsilon=0.0104,sigma=3.4"]
 

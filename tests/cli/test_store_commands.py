@@ -1,5 +1,6 @@
 """The command with a store: resume, stopping, info, export, report."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,11 +13,14 @@ import h5py
 import numpy as np
 import pytest
 from ase import Atoms
+from command_cases import clusters, command, mixed
 
 import kups_relax as kr
 from helpers import argon, argon_clusters, assert_same_result
-from kups_relax.cli import _print
+from kups_relax.cli import _print, _stopping
 from made_stores import made_records, made_store
+
+__all__ = ["clusters", "command", "mixed"]  # fixtures
 
 ARGON = ["--potential", "lennard-jones:epsilon=0.0104,sigma=3.4"]
 RUN = [sys.executable, "-c", "from kups_relax.cli import main; main()"]
@@ -244,3 +248,19 @@ def test_report_is_written_beside_the_store_and_again(command, mixed_store, tmp_
     assert page.read_text() == "<p>Something that somebody wrote.</p>"
     assert command("report", mixed_store, "--overwrite")[0] == 0
     assert command("report", mixed_store, "-o", tmp_path / "other.html")[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_gets_lost_stops_the_run_all_the_same(number, tmp_path):
+    path = tmp_path / "in.extxyz"
+    ase.io.write(path, argon_clusters([3, 4, 5]))
+    stream = _stopping.Stoppable(path)
+    before = signal.getsignal(number)
+    with _stopping.stopping(stream):
+        next(stream)
+        # As in a callback, whose exceptions Python prints and forgets.
+        with contextlib.suppress(_stopping.Terminated, KeyboardInterrupt):
+            signal.raise_signal(number)
+        with pytest.raises((_stopping.Terminated, KeyboardInterrupt)):
+            next(stream)
+    assert signal.getsignal(number) == before

@@ -10,7 +10,7 @@ import typer
 
 from kups_relax import errors
 from kups_relax.cli import _print, _stores
-from kups_relax.cli._stopping import Terminated, say_stopped, terminable
+from kups_relax.cli._stopping import Stoppable, Terminated, say_stopped, stopping
 
 app = typer.Typer(
     add_completion=False,
@@ -109,10 +109,12 @@ def relax(
         raise errors.OptionError("--trajectory needs a store to keep geometries in: -o OUT.h5.")
     start = time.perf_counter()
     try:
-        with terminable():
+        chosen = _need(potential, inputs)
+        structures = Stoppable(list(inputs), seed=seed, n_conformers=n_conformers)
+        with stopping(structures):
             result = relax(
-                list(inputs),
-                _need(potential, inputs),
+                structures,
+                chosen,
                 optimizer,
                 fmax=fmax,
                 max_steps=max_steps,

@@ -10,28 +10,50 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kups_relax import errors
+from kups_relax.io import Entry, Stream
 
 
 class Terminated(BaseException):
     """SIGTERM: a job scheduler, or somebody, wants the process to end soon."""
 
 
+class Stoppable(Stream):
+    """Input that ends when the process has been asked to stop.
+
+    Python drops an exception of a signal handler that is raised in a callback of the garbage
+    collector, and the run would go on: so the next structure raises it again.
+    """
+
+    asked: BaseException | None = None
+
+    def __next__(self) -> Entry:
+        if self.asked is not None:
+            raise self.asked
+        return super().__next__()
+
+
 @contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """Turn SIGTERM into `Terminated`, once: what is saved thereupon is not interrupted again."""
+def stopping(stream: Stoppable) -> Iterator[None]:
+    """Turn SIGTERM into `Terminated`, and SIGINT into KeyboardInterrupt, also where it gets lost.
+
+    SIGTERM counts once: what is saved thereupon is not interrupted again.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def stop(*_: Any) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated
+    def stop(number: int, *_: Any) -> NoReturn:
+        if number == signal.SIGTERM:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        stream.asked = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        raise stream.asked
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def say_stopped(output: Path | None) -> None:
