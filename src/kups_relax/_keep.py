@@ -20,8 +20,6 @@ from kups_relax.relaxation import Saved, read_checkpoint, write_checkpoint
 
 log = logging.getLogger("kups_relax")
 
-STORES = (".h5", ".hdf5", ".h5md")
-
 
 def keeper(
     output: str | os.PathLike[str] | None,
@@ -36,10 +34,10 @@ def keeper(
         OptionError: The options do not go together, or the ending is unknown.
         StoreError: The output cannot be written, or does not fit what is to be resumed.
     """
-    store = output is not None and Path(output).suffix.lower() in STORES
+    store = output is not None and Path(output).suffix.lower() in io.STORES
     if resume and not store:
         raise OptionError(
-            f"resume needs a store as output, a path that ends in {', '.join(STORES)}; got "
+            f"resume needs a store as output, a path that ends in {', '.join(io.STORES)}; got "
             f"{output!r}."
         )
     if resume and overwrite:

@@ -138,14 +138,11 @@ def frame_atoms(atoms: Any, cell: Any, frame: Frame) -> Any:
 
     `info["step"]` says how many moves came before.
     """
-    from ase.calculators.singlepoint import SinglePointCalculator
-
     copy = atoms.copy()
     copy.set_cell(cell if frame.cell is None else frame.cell, apply_constraint=False)
     copy.set_positions(frame.positions, apply_constraint=False)
     copy.info["step"] = frame.step
-    energy = frame.energy
-    copy.calc = SinglePointCalculator(copy, energy=energy, free_energy=energy, forces=frame.forces)
+    io.attach(copy, frame.energy, frame.forces)
     return copy
 
 

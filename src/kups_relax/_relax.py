@@ -199,8 +199,8 @@ def _run(
 
     shown = Progress(
         progress,
-        occupancy=lambda: scheduler.progress().occupancy,
-        n_running=lambda: scheduler.progress().n_running,
+        occupancy=lambda: scheduler.occupancy,
+        n_running=lambda: scheduler.n_running,
         total=total,
     )
 

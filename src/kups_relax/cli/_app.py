@@ -101,8 +101,8 @@ def relax(
     Exit status: 0 if all converged, 1 if not, 2 if input or output cannot be used, 130 and 143
     after Ctrl-C and SIGTERM: what is finished is then in the store.
     """
-    from kups_relax._keep import STORES
     from kups_relax._relax import relax
+    from kups_relax.io import STORES
 
     store = output if output is not None and output.suffix.lower() in STORES else None
     if trajectory and store is None:

@@ -1,6 +1,5 @@
 """What the commands print."""
 
-import datetime
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +59,8 @@ def format_counts(counts: Mapping[str, int]) -> str:
 
 def format_summary(facts: Mapping[str, Any]) -> str:
     """Lay out what `store.summary` says."""
+    from kups_relax.store import when
+
     n, lines = facts["n_structures"], []
 
     def add(name: str, text: str) -> None:
@@ -76,7 +77,7 @@ def format_summary(facts: Mapping[str, Any]) -> str:
         if (spread := facts[name]) is not None:
             add(label, f"{spread['least']} to {spread['most']}, median {spread['median']:g}")
     if n:
-        add("finished", f"{_when(facts['first_finished'])} to {_when(facts['last_finished'])}")
+        add("finished", f"{when(facts['first_finished'])} to {when(facts['last_finished'])}")
     ids = facts["with_trajectory"]
     more = ", ..." if len(ids) > 5 else ""
     add("trajectories", f"{len(ids)}: {', '.join(ids[:5])}{more}" if ids else "none")
@@ -92,10 +93,6 @@ def format_option(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {format_option(one)}" for key, one in value.items())
     return str(value)
-
-
-def _when(seconds: float) -> str:
-    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _size(n_bytes: float) -> str:

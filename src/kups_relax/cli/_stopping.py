@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kups_relax import errors
-from kups_relax.io import Entry, Stream
+from kups_relax.io import STORES, Entry, Stream
 
 
 class Terminated(BaseException):
@@ -59,7 +59,6 @@ def stopping(stream: Stoppable) -> Iterator[None]:
 def say_stopped(output: Path | None) -> None:
     """Say what is left of a run that was stopped, and how it goes on."""
     from kups_relax import store
-    from kups_relax._keep import STORES
 
     if output is None or output.suffix.lower() not in STORES:
         left = "nothing was written. A store keeps what is finished: -o OUT.h5"

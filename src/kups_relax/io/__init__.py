@@ -3,11 +3,14 @@
 Nothing here imports ase or rdkit before a function is called.
 """
 
+from kups_relax.io._atoms import attach as attach
+from kups_relax.io._atoms import label as label
 from kups_relax.io._atoms import to_atoms as to_atoms
 from kups_relax.io._entries import Entry as Entry
 from kups_relax.io._entries import Unreadable as Unreadable
 from kups_relax.io._read import Stream as Stream
 from kups_relax.io._read import structures_from as structures_from
+from kups_relax.io._write import STORES as STORES
 from kups_relax.io._write import atomically as atomically
 from kups_relax.io._write import check_output as check_output
 from kups_relax.io._write import check_place as check_place

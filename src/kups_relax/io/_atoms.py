@@ -46,8 +46,6 @@ def to_atoms(
         -0.5
     """
     from ase import Atoms
-    from ase.calculators.singlepoint import SinglePointCalculator
-    from ase.stress import full_3x3_to_voigt_6_stress
 
     if structure.atoms is None:
         atoms = Atoms(numbers=structure.numbers, cell=structure.cell, pbc=structure.pbc)
@@ -58,9 +56,24 @@ def to_atoms(
     if cell is not None:
         atoms.set_cell(np.asarray(cell, np.float64), scale_atoms=False, apply_constraint=False)
     atoms.set_positions(np.asarray(positions, np.float64), apply_constraint=False)
-    if str(atoms.info.get("id")) != structure.id:
-        atoms.info["id"] = structure.id
+    label(atoms, structure.id)
     atoms.info.update(info or {})
+    attach(atoms, energy, forces, stress)
+    return atoms
+
+
+def label(atoms: "ase.Atoms", name: str) -> None:
+    """Give atoms an id, where they have another one."""
+    if str(atoms.info.get("id")) != name:
+        atoms.info["id"] = name
+
+
+def attach(
+    atoms: "ase.Atoms", energy: float | None, forces: Any = None, stress: Any = None
+) -> None:
+    """Give atoms a `SinglePointCalculator` with what is known; see `to_atoms` for units."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.stress import full_3x3_to_voigt_6_stress
 
     results: dict[str, Any] = {}
     if energy is not None:
@@ -72,4 +85,3 @@ def to_atoms(
         results["stress"] = full_3x3_to_voigt_6_stress(stress) if stress.ndim == 2 else stress
     if results:
         atoms.calc = SinglePointCalculator(atoms, **results)
-    return atoms

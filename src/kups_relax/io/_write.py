@@ -17,6 +17,9 @@ from kups_relax.io._extxyz import frame
 if TYPE_CHECKING:
     import ase
 
+# Endings of the store, which other rooms write.
+STORES = (".h5", ".hdf5", ".h5md")
+
 # Columns of the table that go into `atoms.info`, and into the properties of an SDF record.
 _INFO = ("status", "reason", "converged", "n_steps", "n_evaluations", "fmax", "fingerprint")
 

@@ -15,7 +15,6 @@ from kups_relax.relaxation._jobs import Job as Job
 from kups_relax.relaxation._jobs import Outcome as Outcome
 from kups_relax.relaxation._jobs import Refused as Refused
 from kups_relax.relaxation._memory import fitted as fitted
-from kups_relax.relaxation._scheduler import Progress as Progress
 from kups_relax.relaxation._scheduler import Scheduler as Scheduler
 from kups_relax.relaxation._scheduler import max_workers as max_workers
 from kups_relax.relaxation._single import SinglePoints as SinglePoints

@@ -90,11 +90,6 @@ class Queues:
             # One worker at least, to look after classes that have waited long enough.
             return max(sum(count // n_lanes for count, n_lanes in counts), min(1, len(counts)))
 
-    def n_waiting(self) -> int:
-        """How many structures wait, those in tiles that were put aside included."""
-        with self._changed:
-            return sum(count for _, count, _ in self._candidates())
-
     def choose(self) -> tuple[Class, Batch | None] | None:
         """Wait for a class that is worth a tile.
 

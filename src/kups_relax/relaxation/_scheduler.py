@@ -5,7 +5,6 @@ The caller's thread reads structures and queues them (`_queues`); worker threads
 waits for what becomes of it.
 """
 
-import dataclasses
 import logging
 import math
 import os
@@ -37,20 +36,6 @@ _END: Any = object()
 
 # Outcomes that wait to be handed out, before workers wait.
 _BACKLOG = 4096
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How a run stands.
-
-    Attributes:
-        n_running: Structures that were begun or wait.
-        occupancy: Share of the lanes' time in which they were running a structure, weighted by
-            atoms; NaN before the first call.
-    """
-
-    n_running: int
-    occupancy: float
 
 
 class Scheduler:
@@ -136,10 +121,18 @@ class Scheduler:
         if self._error is not None:
             raise self._error
 
-    def progress(self) -> Progress:
-        """Say how the run stands; from any thread."""
-        occupancy = self._busy / self._steps if self._steps else np.nan
-        return Progress(self._n_begun - self._n_ended, occupancy)
+    @property
+    def n_running(self) -> int:
+        """Structures that were begun or wait; from any thread."""
+        return self._n_begun - self._n_ended
+
+    @property
+    def occupancy(self) -> float:
+        """Share of the lanes' time in which they were running a structure, weighted by atoms.
+
+        NaN before the first call; from any thread.
+        """
+        return self._busy / self._steps if self._steps else np.nan
 
     def _hand_out(self, sink: Sink) -> None:
         while True:

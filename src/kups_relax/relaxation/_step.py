@@ -1,7 +1,8 @@
 """The device program: evaluate, judge, move, per lane, until enough lanes are done.
 
 Nothing here looks across lanes except the question whether to return to the host, which changes
-when results are collected and never what they are.
+when results are collected and never what they are; and the count of busy lanes, which is only
+shown.
 """
 
 import dataclasses

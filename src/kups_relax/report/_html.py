@@ -1,6 +1,5 @@
 """Pieces of HTML: text that comes from data is escaped here."""
 
-import datetime
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kups_relax import store
+from kups_relax.store import when as when
 
 # The order of statuses, in the words of people.
 STATUSES = {
@@ -81,11 +81,6 @@ def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str
 def percent(share: float) -> str:
     """Write a share."""
     return f"{share:.0%}" if share in (0, 1) else f"{share:.1%}"
-
-
-def when(seconds: float) -> str:
-    """Write seconds since 1970 as a date."""
-    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def duration(seconds: float) -> str:

@@ -7,6 +7,7 @@ from kups_relax.store._layout import Row as Row
 from kups_relax.store._store import Store as Store
 from kups_relax.store._store import open_store as open
 from kups_relax.store._summary import summary as summary
+from kups_relax.store._summary import when as when
 from kups_relax.store._writer import Writer as Writer
 
-__all__ = ["Row", "Store", "Writer", "export", "extras_of", "input_hash", "open", "summary"]
+__all__ = ["Row", "Store", "Writer", "export", "extras_of", "input_hash", "open", "summary", "when"]

@@ -38,7 +38,7 @@ def export(store: Store, path: str | os.PathLike[str], *, overwrite: bool = Fals
         12
     """
     ending = Path(path).suffix.lower()
-    if ending in (".h5", ".hdf5", ".h5md"):
+    if ending in io.STORES:
         raise OptionError(
             f"{str(path)!r} would be a store again; expected .extxyz, .traj, .sdf, .csv or .db."
         )

@@ -26,6 +26,7 @@ _ROWS = 64
 # Bytes for what a store needs beside its rows: groups, indices, free space.
 ROOM = 1 << 18
 _TEXT = h5py.string_dtype("utf-8")
+_PACKED = {"compression": "gzip", "compression_opts": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,6 +266,8 @@ def _values(column: Column, rows: Sequence[Row], widest: int) -> np.ndarray:
 
 def _new(file: Any, column: Column, width: int) -> None:
     widths = [width if n is None else n for n in column.shape]
+    # Text is kept beside the dataset, which has nothing to compress then.
+    packed = {} if column.dtype in (_TEXT, "V32", "S64") else _PACKED
     dataset = file.create_dataset(
         column.path,
         shape=(0, *(0 if n is None else n for n in column.shape)),
@@ -273,9 +276,7 @@ def _new(file: Any, column: Column, width: int) -> None:
         dtype=column.dtype,
         fillvalue=np.nan if column.dtype == "f8" else None,
         shuffle=column.dtype == "f8",
-        # Text is kept beside the dataset, which has nothing to compress then.
-        compression=None if column.dtype in (_TEXT, "V32", "S64") else "gzip",
-        compression_opts=None if column.dtype in (_TEXT, "V32", "S64") else 1,
+        **packed,
     )
     if column.unit:
         dataset.attrs["unit"] = column.unit

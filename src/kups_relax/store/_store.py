@@ -10,6 +10,7 @@ from typing import Any, overload
 import h5py
 import numpy as np
 
+from kups_relax import io
 from kups_relax._record import frame_atoms
 from kups_relax._result import NO_TRAJECTORY, Results
 from kups_relax.errors import OptionError, StoreError
@@ -91,11 +92,7 @@ class Store(Results):
         """Return the atoms at a position or of an id; or, for a slice, a part of the store."""
         if isinstance(item, slice):
             return Store(self.path, self._rows[item])
-        if isinstance(item, str):
-            return next(self._atoms_of(self._rows[[self._place(item)]]))
-        if not -len(self) <= item < len(self):
-            raise IndexError(f"{self}: there is no structure {item}")
-        return next(self._atoms_of(self._rows[[item]]))
+        return next(self._atoms_of(self._rows[[self._place(item)]]))
 
     def __iter__(self) -> Iterator[Any]:
         return self._atoms_of(self._rows)
@@ -136,13 +133,10 @@ class Store(Results):
 
     def trajectory(self, item: int | str) -> list[Any]:
         """See `Results.trajectory`."""
-        place = self._place(item) if isinstance(item, str) else range(len(self))[item]
+        place = self._place(item)
         atoms = self[place]
-        name = layout.trajectory_name(int(self.input_index[place]))
         with self._file() as file:
-            if name not in file["/particles"]:
-                raise OptionError(NO_TRAJECTORY.format(self.ids[place]))
-            particles, observables = file[f"/particles/{name}"], file[f"/observables/{name}"]
+            particles, observables = self._trajectory(file, place)
             steps, positions = particles["position/step"][()], particles["position/value"][()]
             forces, cells = particles["force/value"][()], particles["box/edges/value"][()]
             energies = observables["potential_energy/value"][()].tolist()
@@ -162,12 +156,8 @@ class Store(Results):
         Raises:
             OptionError: No trajectory was kept.
         """
-        place = self._place(item) if isinstance(item, str) else range(len(self))[item]
-        name = layout.trajectory_name(int(self.input_index[place]))
         with self._file() as file:
-            if name not in file["/observables"]:
-                raise OptionError(NO_TRAJECTORY.format(self.ids[place]))
-            observables = file[f"/observables/{name}"]
+            _, observables = self._trajectory(file, self._place(item))
             return {
                 "step": observables["fmax/step"][()],
                 "energy": observables["potential_energy/value"][()],
@@ -176,18 +166,12 @@ class Store(Results):
 
     def topologies(self) -> Iterator[Any]:
         """Give what `topology` gives, for all, some read at a time."""
-        for first in range(0, len(self), 256):
-            part = self._rows[first : first + 256]
-            order = np.unique(part)
-            with self._file() as file:
-                texts = file[f"{layout.OWN}/extras"][order]
-            for row in part:
-                yield topology_in(_text(texts[np.searchsorted(order, row)]))
+        path = f"{layout.OWN}/extras"
+        return (topology_in(_text(row[path])) for row in self._read_rows(self._rows, [path]))
 
     def topology(self, place: int) -> Any:
         """The RDKit Mol that a structure came from, without conformers; None if from none."""
-        with self._file() as file:
-            return topology_in(_text(file[f"{layout.OWN}/extras"][int(self._rows[place])]))
+        return next(Store(self.path, self._rows[[place]]).topologies())
 
     @functools.cached_property
     def ids(self) -> list[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -239,11 +223,23 @@ class Store(Results):
         """(n,) float64: when each structure was finished, seconds since 1970."""
         return self._column(f"{layout.OWN}/finished")
 
-    def _place(self, label: str) -> int:
+    def _place(self, item: int | str) -> int:
+        """Where a structure is, by its id or a position that may count from the end."""
+        if not isinstance(item, str):
+            if not -len(self) <= item < len(self):
+                raise IndexError(f"{self}: there is no structure {item}")
+            return int(item) % len(self)
         try:
-            return self.ids.index(label)
+            return self.ids.index(item)
         except ValueError:
-            raise KeyError(f"{str(self.path)!r} has no structure {label!r}") from None
+            raise KeyError(f"{str(self.path)!r} has no structure {item!r}") from None
+
+    def _trajectory(self, file: Any, place: int) -> tuple[Any, Any]:
+        """The groups of a structure's trajectory, particles and observables."""
+        name = layout.trajectory_name(int(self.input_index[place]))
+        if name not in file["/particles"]:
+            raise OptionError(NO_TRAJECTORY.format(self.ids[place]))
+        return file[f"/particles/{name}"], file[f"/observables/{name}"]
 
     def _column(self, path: str) -> np.ndarray:
         with self._file() as file:
@@ -275,15 +271,17 @@ class Store(Results):
         return file
 
     def _atoms_of(self, rows: np.ndarray) -> Iterator[Any]:
-        """Read structures, some at a time."""
+        return map(_atoms, self._read_rows(rows, [c.path for c in _NEEDED]))
+
+    def _read_rows(self, rows: np.ndarray, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Read columns of structures, some at a time."""
         for first in range(0, len(rows), 256):
             part = rows[first : first + 256]
             order = np.unique(part)
             with self._file() as file:
-                block = {c.path: file[c.path][order] for c in _NEEDED}
-            for row in part:
-                at = int(np.searchsorted(order, row))
-                yield _atoms({path: values[at] for path, values in block.items()})
+                block = {path: file[path][order] for path in paths}
+            for at in np.searchsorted(order, part):
+                yield {path: values[at] for path, values in block.items()}
 
 
 class _Atoms(Sequence[Any]):
@@ -318,7 +316,6 @@ _NEEDED = [
 def _atoms(row: dict[str, Any]) -> Any:
     """Put one structure together, as `Record.atoms` does."""
     from ase import Atoms
-    from ase.calculators.singlepoint import SinglePointCalculator
 
     n, extras = int(row[f"{layout.OWN}/n_atoms"]), _text(row[f"{layout.OWN}/extras"])
     geometry = geometry_in(extras) or {
@@ -328,21 +325,13 @@ def _atoms(row: dict[str, Any]) -> Any:
     }
     atoms = Atoms(**geometry, pbc=row[f"{layout.PARTICLES}/box/pbc/value"])
     add_extras(atoms, extras)
-    label = _text(row[f"{layout.OBSERVABLES}/structure_id/value"])
-    if str(atoms.info.get("id")) != label:
-        atoms.info["id"] = label
+    io.label(atoms, _text(row[f"{layout.OBSERVABLES}/structure_id/value"]))
     atoms.info["status"] = _text(row[f"{layout.OBSERVABLES}/status/value"])
     energy = float(row[f"{layout.OBSERVABLES}/potential_energy/value"])
     if np.isfinite(energy):
-        results = {
-            "energy": energy,
-            "free_energy": energy,
-            "forces": row[f"{layout.PARTICLES}/force/value"][:n],
-        }
         stress = row[f"{layout.OBSERVABLES}/stress/value"]
-        if not np.isnan(stress).all():
-            results["stress"] = stress
-        atoms.calc = SinglePointCalculator(atoms, **results)
+        forces = row[f"{layout.PARTICLES}/force/value"][:n]
+        io.attach(atoms, energy, forces, None if np.isnan(stress).all() else stress)
     return atoms
 
 

@@ -1,5 +1,6 @@
 """What is in a store, in a few numbers."""
 
+import datetime
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,11 @@ def summary(store: Store) -> dict[str, Any]:
         "versions": store.versions,
         "with_trajectory": store.with_trajectory,
     }
+
+
+def when(seconds: float) -> str:
+    """Write seconds since 1970 as a date."""
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _spread(values: np.ndarray) -> dict[str, float] | None:

@@ -85,11 +85,6 @@ class Writer:
         self._attributes = dict(attributes)
         self._n_done = n_done
 
-    @property
-    def n_done(self) -> int:
-        """Structures that are in the store."""
-        return self._n_done
-
     def add(self, row: layout.Row) -> None:
         """Have a structure written within seconds."""
         self._waiting.append(row)
