@@ -77,8 +77,7 @@ class Record:
             stress=stress,
             fmax=item.fmax,
             n_steps=item.n_steps,
-            # What fails before it was evaluated has taken no step either.
-            n_evaluations=item.n_steps + 1,
+            n_evaluations=item.n_evaluations,
             status=item.status.label,
             reason=item.reason,
             frames=item.frames,

@@ -150,7 +150,10 @@ def test_forces_on_the_cell_are_the_slope_of_the_enthalpy(kind, pressure):
         evaluated(x)
         stress = atoms.get_stress(voigt=False)[..., None]
         on_atoms = atoms.get_forces().T[..., None]
-        pull = coordinates.pull(x, geometry(x), first, on_atoms, stress, terms)
+        energy = np.array([atoms.get_potential_energy()])
+        pull = coordinates.pull(x, geometry(x), first, energy, on_atoms, stress, terms)
+        assert float(pull.value[0]) == pytest.approx(enthalpy(x), rel=1e-14)
+        evaluated(x)
         forces = np.asarray(pull.forces)[..., 0]
         for j in range(3):
             for row in [*range(2), *range(n, n + 3)]:

@@ -162,7 +162,7 @@ def projected(coordinates, structures, steps, forces, dtype):
         x = jax.numpy.zeros_like(step)
         here = Geometry(positions=x, cell=nowhere)
         there, _, _ = kind.move(x, step, here, nowhere, terms)
-        return there, kind.pull(x, here, nowhere, force, None, terms).forces
+        return there, kind.pull(x, here, nowhere, force[0, 0], force, None, terms).forces
 
     got = np.asarray(both(put[0], put[1]))
     for lane, structure in zip(lanes, structures, strict=True):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kups_relax.optimizers import Lanes, Transform
@@ -44,15 +45,16 @@ class OneSystem:
             capacity = next(c for c in atom_capacities() if c >= needed)
         self.capacity = capacity
         self._shape = (3, capacity, 1) if rows else (capacity, 1, 1)
-        self._init, self._step = _programs(transform, self._shape)
+        self._init, self._step, self._judge = _programs(transform, self._shape)
         self._leaves: list[jax.Array] | None = None
 
-    def step(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    def step(self, x: np.ndarray, gradient: np.ndarray, value: float = np.nan) -> np.ndarray:
         """Learn from a gradient, and return where to go.
 
         Args:
             x: (n,) float64, where the system is.
             gradient: (n,) float64, the gradient there.
+            value: What is minimised, there; for transforms that need it.
 
         Returns:
             (n,) float64, where it should be next.
@@ -61,11 +63,23 @@ class OneSystem:
         with jax.enable_x64(True):
             if self._leaves is None:
                 self._leaves = self._init(jax.device_put(here, _cpu()))
-            there, self._leaves = self._step(self._leaves, here, slope)
+            there, self._leaves = self._step(self._leaves, here, slope, np.array([value]))
         there = np.asarray(there)
         if self.rows:
             return np.array(there[:, : self.n // 3, 0].T, order="C").reshape(-1)
         return there[: self.n, 0, 0].copy()
+
+    def takes(self, x: np.ndarray, gradient: np.ndarray, value: float) -> bool:
+        """Say whether a line search takes a trial as its next point; nothing is learnt.
+
+        Args:
+            x: As for `step`, where its last call led.
+            gradient: As for `step`.
+            value: As for `step`.
+        """
+        here, slope = self._padded(x), self._padded(gradient)
+        with jax.enable_x64(True):
+            return bool(self._judge(self._leaves, here, slope, np.array([value])))
 
     def save(self) -> list[np.ndarray] | None:
         """Return the state's arrays; None before the first step."""
@@ -98,26 +112,34 @@ class OneSystem:
 @functools.lru_cache(maxsize=256)
 def _programs(
     transform: Transform[Any], shape: tuple[int, int, int]
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
     """Compile a transform. The state travels as a list of its arrays, which is quick to dispatch.
 
     Returns:
-        x -> arrays, and arrays, x, gradient -> new x, arrays. The given arrays are given up.
+        x -> arrays; and arrays, x, gradient, value -> new x, arrays, where the given arrays are
+        given up; and of the same, whether x is taken as the next point.
     """
     lanes = Lanes(n=shape[-1])
 
     def init(x: jax.Array) -> list[Any]:
         return jax.tree.leaves(transform.init(x, lanes))
 
-    def step(arrays: list[Any], x: jax.Array, gradient: jax.Array) -> tuple[jax.Array, list[Any]]:
-        traces.append((transform, shape))
+    def update(arrays: list[Any], x: jax.Array, gradient: jax.Array, value: jax.Array) -> Any:
         start = jax.ShapeDtypeStruct(x.shape, x.dtype)
         treedef = jax.tree.structure(jax.eval_shape(lambda p: transform.init(p, lanes), start))
         state = jax.tree.unflatten(treedef, arrays)
-        steps, state = transform.update(gradient, state, x)
+        return transform.update(gradient, state, x, value=value)
+
+    def step(arrays: list[Any], x: jax.Array, *pull: jax.Array) -> tuple[jax.Array, list[Any]]:
+        traces.append((transform, shape))
+        steps, state = update(arrays, x, *pull)
         return x + steps, jax.tree.leaves(state)
 
-    return jax.jit(init), jax.jit(step, donate_argnums=0)
+    def judge(arrays: list[Any], x: jax.Array, *pull: jax.Array) -> jax.Array:
+        accepted = transform.accepted(update(arrays, x, *pull)[1])
+        return jnp.ones((), bool) if accepted is None else accepted[0]
+
+    return jax.jit(init), jax.jit(step, donate_argnums=0), jax.jit(judge)
 
 
 @functools.cache

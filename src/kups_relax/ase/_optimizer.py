@@ -117,10 +117,28 @@ class Optimizer(AseOptimizer):
             forces: (n_atoms, 3), eV/Angstrom, instead of the calculator's. ASE is giving this up.
         """
         gradient = self._get_gradient(forces)
-        x = self._learn(self.optimizable.get_x(), gradient)
+        x = self._learn(self.optimizable.get_x(), gradient, self._value())
         self.optimizable.set_x(x)
+        if self.transform.needs_value:
+            self._search(x)
         if self.restart is not None:
             self.dump(self._state())
+
+    def _value(self) -> float:
+        return self.optimizable.get_value() if self.transform.needs_value else np.nan
+
+    def _search(self, x: np.ndarray) -> None:
+        """Go from trial to trial, until one is taken, or is where the run may end."""
+        assert self._system is not None
+        while True:
+            gradient, value = self.optimizable.get_gradient(), self._value()
+            # Without `run` there is no fmax.
+            if self.fmax is not None and self.gradient_converged(gradient):
+                return
+            if self._system.takes(x, gradient, value):
+                return
+            x = self._learn(x, gradient, value)
+            self.optimizable.set_x(x)
 
     def replay_trajectory(self, traj: Any) -> None:
         """Learn from the images of an earlier run, as if it had been this one's.
@@ -144,7 +162,8 @@ class Optimizer(AseOptimizer):
                     f"has {self.optimizable.ndofs()}. Only trajectories of the same atoms, "
                     "without a filter, can be replayed."
                 )
-            self._learn(x, -forces)
+            energy = image.get_potential_energy() if self.transform.needs_value else np.nan
+            self._learn(x, -forces, energy)
 
     def todict(self) -> dict[str, Any]:
         """Describe the run, for trajectories."""
@@ -210,7 +229,7 @@ class Optimizer(AseOptimizer):
     def _description(self) -> str:
         return re.sub(r" at 0x[0-9a-f]+", "", repr(self.transform))
 
-    def _learn(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    def _learn(self, x: np.ndarray, gradient: np.ndarray, value: float) -> np.ndarray:
         if self._system is None:
             self._system = self._new_system()
         if len(x) != self._system.n:
@@ -218,7 +237,7 @@ class Optimizer(AseOptimizer):
                 f"there are {len(x)} coordinates now, and there were {self._system.n} in the last "
                 "step. Make a new optimizer when atoms come or go."
             )
-        there = self._system.step(x, gradient)
+        there = self._system.step(x, gradient, value)
         if not np.isfinite(there).all():
             raise OptionError(
                 f"{self._description()} made a step that is not finite, of finite forces. "

@@ -58,6 +58,8 @@ class Pull:
 
     Attributes:
         forces: (3, rows, L) on x; zero where nothing may move.
+        value: (L,) what they are the slope of, eV: the energy, or the enthalpy where the cell
+            changes.
         fmax: (L,) the longest row that is judged, eV/Angstrom.
         residual: (L,) the largest component of the stress that is left, eV/Angstrom^3, where the
             cell is judged by it; else 0.
@@ -65,6 +67,7 @@ class Pull:
     """
 
     forces: jax.Array
+    value: jax.Array
     fmax: jax.Array
     residual: jax.Array
     smax: jax.Array
@@ -109,6 +112,7 @@ class Coordinates:
         x: jax.Array,
         here: Geometry,
         start: jax.Array,
+        energy: jax.Array,
         forces: jax.Array,
         stress: jax.Array | None,
         terms: Terms | None,
@@ -119,6 +123,7 @@ class Coordinates:
             x: (3, rows, L).
             here: The geometry that it stands for.
             start: (3, 3, L), the cell at the start.
+            energy: (L,), eV.
             forces: (3, A, L), eV/Angstrom.
             stress: (3, 3, L), eV/Angstrom^3; needed where the cell changes.
             terms: The arrays of `coordinates_of`; None where all is free.
@@ -126,12 +131,16 @@ class Coordinates:
         nothing = jnp.zeros_like(forces[0, 0])
         smax = jnp.full_like(nothing, jnp.inf)
         if terms is None:
-            return Pull(forces=forces, fmax=_longest(forces), residual=nothing, smax=smax)
+            return Pull(
+                forces=forces, value=energy, fmax=_longest(forces), residual=nothing, smax=smax
+            )
         if "cartesian" in self.held:
             forces = held.project_forces(forces, terms["cartesian"])
         if self.cell is None:
             forces = self._held_forces(forces, terms)
-            return Pull(forces=forces, fmax=_longest(forces), residual=nothing, smax=smax)
+            return Pull(
+                forces=forces, value=energy, fmax=_longest(forces), residual=nothing, smax=smax
+            )
         assert stress is not None
         strain = m.transpose(relative_strain(here.cell, start, m.inverse(start)))
         forces = self._held_forces(forces + _times(forces, strain), terms)
@@ -141,6 +150,7 @@ class Coordinates:
         fmax = jnp.maximum(_longest(forces), jnp.where(own, nothing, longest))
         return Pull(
             forces=jnp.concatenate([forces, on_cell], axis=1),
+            value=energy + terms["pressure"] * jnp.abs(m.determinant(here.cell)),
             # NaN in what is not judged is NaN all the same.
             fmax=jnp.where(jnp.isfinite(longest), fmax, jnp.nan),
             residual=jnp.where(own, residual, nothing),

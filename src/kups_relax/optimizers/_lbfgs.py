@@ -153,18 +153,48 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
             updates: Gradients at `params`.
             state: From `init` or the last `update`.
             params: Where the gradients were taken. Required.
-            **extra: Ignored.
+            **extra: `accepted`, see `Transform.update`; the rest is ignored. Systems that do not
+                take `params` as their next point get no pair, and remember the last point they
+                took. Slots are shared, so theirs stays empty.
 
         Raises:
             ValueError: `params` is missing.
         """
-        del extra
         if params is None:
             raise ValueError(
                 "ScaleByAseLbfgs.update got params=None; pass the parameters at which the "
                 "gradients were taken: update(gradients, state, params)."
             )
-        return _update(self, updates, state, params)
+        return _update(self, updates, state, params, extra.get("accepted"))
+
+    def hold(
+        self, new: ScaleByAseLbfgsState, old: ScaleByAseLbfgsState, held: jax.Array
+    ) -> ScaleByAseLbfgsState:
+        """See `Transform.hold`. `update` was told by `accepted`."""
+        del old, held
+        return new
+
+    def forget(
+        self, state: ScaleByAseLbfgsState, which: jax.Array, parameters: Tree
+    ) -> ScaleByAseLbfgsState:
+        """See `Transform.forget`. Pairs without a weight are passed by, whatever they are."""
+        del parameters
+        weights = jnp.where(which[:, None], 0, state.weights_memory.data)
+        start = jnp.asarray(1 / self.alpha, state.scale.dtype)
+        small = state.small
+        if small is not None:
+            zero = jnp.zeros((), small.triangle.dtype)
+            small = dataclasses.replace(
+                small,
+                triangle=jnp.where(which, zero, small.triangle),
+                gram=jnp.where(which, zero, small.gram),
+            )
+        return dataclasses.replace(
+            state,
+            weights_memory=state.weights_memory.set_data(weights),
+            scale=jnp.where(which, start, state.scale),
+            small=small,
+        )
 
     def reset(
         self, state: ScaleByAseLbfgsState, fresh: jax.Array, parameters: Tree
@@ -191,13 +221,17 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
 
 @partial(jax.jit, static_argnums=0)
 def _update(
-    config: ScaleByAseLbfgs, gradient: Tree, state: ScaleByAseLbfgsState, params: Tree
+    config: ScaleByAseLbfgs,
+    gradient: Tree,
+    state: ScaleByAseLbfgsState,
+    params: Tree,
+    accepted: jax.Array | None,
 ) -> tuple[Tree, ScaleByAseLbfgsState]:
     systems, size = state.systems, config.memory_size
     # A product on its way in must not be contracted with the differences taken here.
     gradient, params = jax.tree.map(keep, (gradient, params))
     started = state.count >= 0
-    pair = apart(started, partial(_newest_pair, config), gradient, state, params)
+    pair = apart(started, partial(_newest_pair, config), gradient, state, params, accepted)
     newest = lax.rem(state.count + (size - 1), jnp.asarray(size, state.count.dtype))
     memory_s = store(state.diff_params_memory, newest, pair.s)
     memory_y = store(state.diff_updates_memory, newest, pair.y)
@@ -208,7 +242,10 @@ def _update(
         small = None
         direction = textbook(systems, history, gradient, pair.scale)
     else:
-        direction, small = compact(systems, history, state.small, pair, gradient)
+        direction, small = compact(systems, history, state.small, pair, gradient, accepted)
+    if accepted is not None:
+        params = systems.where(accepted, params, state.params)
+        gradient = systems.where(accepted, gradient, state.updates)
     new = dataclasses.replace(
         state,
         count=optax.safe_increment(state.count),
@@ -224,7 +261,11 @@ def _update(
 
 
 def _newest_pair(
-    config: ScaleByAseLbfgs, gradient: Tree, state: ScaleByAseLbfgsState, params: Tree
+    config: ScaleByAseLbfgs,
+    gradient: Tree,
+    state: ScaleByAseLbfgsState,
+    params: Tree,
+    accepted: jax.Array | None,
 ) -> Pair:
     systems = state.systems
     one, zero = jnp.ones((), state.scale.dtype), jnp.zeros((), state.scale.dtype)
@@ -232,6 +273,8 @@ def _newest_pair(
     y = jax.tree.map(jnp.subtract, gradient, state.updates)
     ss, ys, yy = systems.dot(s, s), systems.dot(y, s), systems.dot(y, y)
     moved = (state.count > 0) & (ys != 0)
+    if accepted is not None:
+        moved &= accepted
     valid = moved
     if config.curvature_guard:
         valid = ys > product(root(product(ss, yy)), jnp.full_like(ys, 1e-8))

@@ -111,7 +111,12 @@ def textbook(systems: Systems, history: History, gradient: Tree, scale: jax.Arra
 
 
 def compact(
-    systems: Systems, history: History, small: SmallMatrices, pair: Pair, gradient: Tree
+    systems: Systems,
+    history: History,
+    small: SmallMatrices,
+    pair: Pair,
+    gradient: Tree,
+    accepted: jax.Array | None = None,
 ) -> tuple[Tree, SmallMatrices]:
     """Multiply a gradient by the inverse Hessian, in the space of the pairs.
 
@@ -121,6 +126,8 @@ def compact(
         small: Without the newest pair.
         pair: The newest pair.
         gradient: What to multiply.
+        accepted: (n_systems,) bool, whose gradient is the last one in the next call; the others
+            keep the one before, and their direction means nothing. None: all.
 
     Returns:
         The direction, and the small matrices with the newest pair.
@@ -129,6 +136,7 @@ def compact(
     onto = jnp.stack([systems.dots(history.s, gradient), systems.dots(history.y, gradient)])
     onto = onto.at[:, slots].get(mode="promise_in_bounds", unique_indices=True)
     rho = history.weights.T.at[slots].get(mode="promise_in_bounds", unique_indices=True)
+    last = small.onto
     small = apart(started, _extend, small, onto, pair)
     on_s, on_y = _factors(started, small, rho, pair.scale)
 
@@ -139,6 +147,13 @@ def compact(
         moved = jax.tree.map(lambda r, s, y: r + (s + y), direction, s, y)
         return systems.where(take(rho, age) != 0, moved, direction)
 
+    if accepted is not None:
+        aged = jnp.concatenate([jnp.zeros_like(last[:, :1]), last[:, :-1]], axis=1)
+        small = SmallMatrices(
+            triangle=small.triangle,
+            gram=small.gram,
+            onto=jnp.where(accepted, small.onto, aged),
+        )
     start = systems.scale(gradient, pair.scale)
     return lax.fori_loop(0, history.filled, add, start), small
 

@@ -237,18 +237,15 @@ class Batch:
         if not lanes:
             return
         arrays = _Arrays(self._state)
-        moved = np.asarray(self._state.status) == Status.RUNNING
         for lane in lanes:
-            # A structure that goes on has made a move since it was evaluated.
-            step = int(arrays.n_steps[lane]) - int(moved[lane])
-            self._frames[lane].append(self._frame(lane, arrays, step))
+            self._frames[lane].append(self._frame(lane, arrays))
 
-    def _frame(self, lane: int, arrays: "_Arrays", step: int) -> Frame:
+    def _frame(self, lane: int, arrays: "_Arrays") -> Frame:
         job = self._jobs[lane]
         assert job is not None
         n, moves = job.structure.n_atoms, job.program.coordinates.cell is not None
         return Frame(
-            step=step,
+            step=int(arrays.n_steps[lane]),
             positions=_rows(arrays.positions[:, :n, lane].T),
             cell=_rows(arrays.cell[..., lane]) if moves else None,
             energy=float(arrays.energy[lane]),
@@ -279,7 +276,7 @@ class Batch:
         """Say what a structure got, and give its lane up."""
         job = self._jobs[lane]
         assert job is not None
-        last = self._frame(lane, arrays, int(arrays.n_steps[lane]))
+        last = self._frame(lane, arrays)
         frames = self._frames.get(lane)
         if frames is not None and np.isfinite(last.energy):
             known = frames and frames[-1].step == last.step
@@ -298,6 +295,7 @@ class Batch:
             stress=stress,
             fmax=last.fmax,
             n_steps=last.step,
+            n_evaluations=int(arrays.n_evaluations[lane]),
             status=status,
             reason=reason,
             frames=tuple(frames or ()),
@@ -321,6 +319,7 @@ class Batch:
                     stress=None,
                     fmax=np.nan,
                     n_steps=0,
+                    n_evaluations=1,
                     status=Status.FAILED,
                     reason=f"{s.id!r}: {job.program.potential.name} raised "
                     f"{type(error).__name__}: {error}",
@@ -345,6 +344,7 @@ class _Arrays:
         self.energy, self.fmax = np.asarray(state.energy), np.asarray(state.fmax)
         self.stress = None if state.stress is None else np.asarray(state.stress)
         self.n_steps = np.asarray(state.n_steps)
+        self.n_evaluations = np.asarray(state.n_evaluations)
 
 
 def _rows(x: np.ndarray) -> np.ndarray:

@@ -92,6 +92,7 @@ class Outcome:
         stress: (3, 3) float64, eV/Angstrom^3; None where none was asked for.
         fmax: Longest row of the forces that are judged, eV/Angstrom.
         n_steps: Moves made.
+        n_evaluations: Evaluations of the potential, those of a line search's trials included.
         status: How it ended.
         reason: Why it did not converge, and what to do.
         frames: Its trajectory, where one is kept; the last frame is the outcome itself.
@@ -106,6 +107,7 @@ class Outcome:
     stress: np.ndarray | None
     fmax: float
     n_steps: int
+    n_evaluations: int
     status: Status
     reason: str
     frames: tuple[Frame, ...] = ()

@@ -56,18 +56,20 @@ class Start:
 class TileState:
     """What a tile knows of its structures.
 
-    Energy, forces, stress and fmax belong to `seen`, the last geometry with finite values.
+    Energy, forces, stress and fmax belong to `seen`, the last geometry with finite values that the
+    optimizer took, or that has converged; a line search tries others in between.
 
     Attributes:
         x: (3, rows, L), what the optimizer moves: see `Coordinates`.
         trial: The geometry of x, that is evaluated next.
-        seen: The last one with finite values.
+        seen: The last one with finite values that was taken.
         energy: (L,), eV.
         forces: (3, A, L), eV/Angstrom.
         stress: (3, 3, L), eV/Angstrom^3; None where the program does not ask for it.
         fmax: (L,), longest row of the forces on x that is judged, eV/Angstrom.
         status: (L,) int32, a `Status`.
-        n_steps: (L,) int32, moves made.
+        n_steps: (L,) int32, moves made: geometries taken after the start.
+        n_evaluations: (L,) int32, of the structure, those of trials included.
         stale: (L,) bool, running structures whose arrays no longer hold at `trial`. A tile goes
             back to the host before it evaluates one.
         due: (L,) bool, structures whose `seen` belongs into a trajectory. A tile goes back to the
@@ -86,6 +88,7 @@ class TileState:
     fmax: jax.Array
     status: jax.Array
     n_steps: jax.Array
+    n_evaluations: jax.Array
     stale: jax.Array
     due: jax.Array
     n_calls: jax.Array
@@ -147,6 +150,7 @@ class Program:
             fmax=jnp.zeros(n_lanes, dtype),
             status=jnp.zeros(n_lanes, jnp.int32),
             n_steps=jnp.zeros(n_lanes, jnp.int32),
+            n_evaluations=jnp.zeros(n_lanes, jnp.int32),
             stale=jnp.zeros(n_lanes, bool),
             due=jnp.zeros(n_lanes, bool),
             n_calls=jnp.zeros((), jnp.int32),
@@ -284,6 +288,7 @@ def _load(mover: Mover, state: TileState, start: Start) -> TileState:
         fmax=jnp.where(fresh, nan, state.fmax),
         status=jnp.where(fresh, jnp.int32(Status.RUNNING), status),
         n_steps=jnp.where(fresh, 0, state.n_steps),
+        n_evaluations=jnp.where(fresh, 0, state.n_evaluations),
         # Whatever was stale has been prepared anew when the host comes back.
         stale=jnp.zeros_like(fresh),
         due=jnp.zeros_like(fresh),
@@ -306,6 +311,7 @@ def _settle(
         state.x,
         state.trial,
         start.geometry.cell,
+        evaluation.energy,
         evaluation.forces,
         evaluation.stress,
         start.terms,
@@ -315,13 +321,18 @@ def _settle(
     finite = jnp.isfinite(evaluation.energy) & jnp.isfinite(pull.fmax)
     finite &= jnp.isfinite(pull.residual)
     done = (pull.fmax < fmax) & (pull.residual < pull.smax)
-    judged = jnp.where(state.n_steps >= max_steps, Status.MAX_STEPS, Status.RUNNING)
+    value = jnp.where(finite, pull.value, jnp.nan)
+    steps, memory = mover.optimizer.update(-pull.forces, state.optimizer, state.x, value=value)
+    accepted = mover.optimizer.accepted(memory)
+    taken = jnp.ones_like(done) if accepted is None else accepted | done
+    n_steps = state.n_steps + (running & taken & (state.n_evaluations > 0))
+    judged = jnp.where(taken & (n_steps >= max_steps), Status.MAX_STEPS, Status.RUNNING)
     judged = jnp.where(done, Status.CONVERGED, judged)
-    judged = jnp.where(finite, judged, Status.NON_FINITE).astype(jnp.int32)
+    # A search goes back from a trial that is not finite.
+    judged = jnp.where(finite | ~taken, judged, Status.NON_FINITE).astype(jnp.int32)
     status = jnp.where(running, judged, state.status)
-    seen = running & finite
+    seen = running & finite & taken
 
-    steps, memory = mover.optimizer.update(-pull.forces, state.optimizer, state.x)
     x, trial, sane = _run(coordinates, needed, coordinates.move)(
         state.x, steps, state.trial, start.geometry.cell, start.terms
     )
@@ -342,9 +353,10 @@ def _settle(
         stress=stress,
         fmax=jnp.where(seen, pull.fmax, state.fmax),
         status=status,
-        n_steps=state.n_steps + move,
+        n_steps=n_steps,
+        n_evaluations=state.n_evaluations + running,
         stale=move & _stale(mover, trial, start),
-        due=seen & (start.every > 0) & (state.n_steps % jnp.maximum(start.every, 1) == 0),
+        due=seen & (start.every > 0) & (n_steps % jnp.maximum(start.every, 1) == 0),
         n_calls=state.n_calls + 1,
         busy=state.busy + _n_running(state),
         optimizer=memory,
