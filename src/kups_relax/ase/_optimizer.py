@@ -8,6 +8,7 @@ from typing import IO, Any
 import numpy as np
 from ase.io.jsonio import read_json
 from ase.io.trajectory import Trajectory
+from ase.mep.neb import BaseNEB
 from ase.optimize import RestartError
 from ase.optimize.optimize import Optimizer as AseOptimizer
 from ase.utils.abc import Optimizable
@@ -17,7 +18,7 @@ from kups_relax._platform import check_platform
 from kups_relax.ase._checked import Checked
 from kups_relax.ase._one_system import OneSystem
 from kups_relax.errors import OptionError, StoreError, StructureError
-from kups_relax.optimizers import Chain, MaxStepSize, Scale, ScaleByAseLbfgs
+from kups_relax.optimizers import Chain, MaxStepSize, Scale, ScaleByAseLbfgs, ZoomLineSearch
 
 File = str | PathLike[str]
 
@@ -34,7 +35,8 @@ class Optimizer(AseOptimizer):
 
     For whatever ASE optimizes: Atoms with any calculator and constraints, cell filters, bands,
     and other objects with `__ase_optimizable__`. `run`, `irun`, `attach` and the log are ASE's.
-    The calculator is called once a step. A step costs about 0.1 ms besides what ASE does;
+    The calculator is called once a step; by a line search, as often as it tries a point, and its
+    trials are neither steps nor in the trajectory. A step costs about 0.1 ms besides what ASE does;
     the first one of a size and an optimizer compiles, in about half a second.
 
     Steps are computed in float64, on the CPU, whatever JAX is set to. With forces that equal those
@@ -125,7 +127,25 @@ class Optimizer(AseOptimizer):
             self.dump(self._state())
 
     def _value(self) -> float:
-        return self.optimizable.get_value() if self.transform.needs_value else np.nan
+        """What is minimised; NaN where nobody asks.
+
+        Raises:
+            OptionError: The forces are the slope of nothing.
+        """
+        if not self.transform.needs_value:
+            return np.nan
+        if isinstance(self.atoms, BaseNEB):
+            raise OptionError(
+                f"{type(self.atoms).__name__}: the forces of a band are not the slope of an energy,"
+                f" which {self._description()} needs. Use an optimizer without a line search."
+            )
+        value = self.optimizable.get_value()
+        if not np.isfinite(value):
+            raise OptionError(
+                f"{type(self.atoms).__name__}: its value is {value}, and {self._description()} "
+                "needs what the forces are the slope of. Use an optimizer without a line search."
+            )
+        return float(value)
 
     def _search(self, x: np.ndarray) -> None:
         """Go from trial to trial, until one is taken, or is where the run may end."""
@@ -147,8 +167,14 @@ class Optimizer(AseOptimizer):
             traj: Trajectory, or the name of its file. Its images carry forces.
 
         Raises:
+            OptionError: There is a line search, which cannot tell what was tried between images.
             StructureError: The images have other coordinates than this optimizer's object.
         """
+        if self.transform.needs_value:
+            raise OptionError(
+                "replay_trajectory: a line search cannot be replayed, as images do not say what it "
+                "tried between them. Write a restart file, and go on from that."
+            )
         if isinstance(traj, str | PathLike):
             with Trajectory(traj) as images:
                 self.replay_trajectory(images)
@@ -162,8 +188,7 @@ class Optimizer(AseOptimizer):
                     f"has {self.optimizable.ndofs()}. Only trajectories of the same atoms, "
                     "without a filter, can be replayed."
                 )
-            energy = image.get_potential_energy() if self.transform.needs_value else np.nan
-            self._learn(x, -forces, energy)
+            self._learn(x, -forces, np.nan)
 
     def todict(self) -> dict[str, Any]:
         """Describe the run, for trajectories."""
@@ -269,7 +294,8 @@ class LBFGS(Optimizer):
         memory: Steps remembered. None: 100, or 16 for "lbfgs".
         damping: Factor on each step.
         alpha: Initial curvature, eV/Angstrom^2. None: 70.
-        use_line_search: Must be False.
+        use_line_search: Whether to search along each direction for a step that fulfils the strong
+            Wolfe conditions: see `kups_relax.optimizers.ZoomLineSearch`.
         optimizer: "ase-lbfgs" or "lbfgs".
         **kwargs: `append_trajectory`, `master`, `comm`, `loginterval`, as in ASE.
 
@@ -292,11 +318,6 @@ class LBFGS(Optimizer):
         optimizer: str = "ase-lbfgs",
         **kwargs: Any,
     ) -> None:
-        if use_line_search:
-            raise OptionError(
-                "use_line_search=True: there is no line search here, one evaluation makes one "
-                "step. Leave it False, or use ase.optimize.LBFGSLineSearch."
-            )
         self.maxstep = self.defaults["maxstep"] if maxstep is None else maxstep
         if self.maxstep > 1.0:
             raise OptionError(f"maxstep is {self.maxstep}; it must be at most 1 Angstrom.")
@@ -306,7 +327,7 @@ class LBFGS(Optimizer):
         chain = optimizers.get(optimizer)
         match chain:
             case Chain((ScaleByAseLbfgs() as scale, MaxStepSize(), Scale())):
-                pass
+                search = [ZoomLineSearch(max_step_size=self.maxstep)] if use_line_search else []
             case _:
                 raise OptionError(
                     f"optimizer is {optimizer!r}; LBFGS takes 'ase-lbfgs' or 'lbfgs'. "
@@ -315,5 +336,5 @@ class LBFGS(Optimizer):
         given = {"memory_size": memory, "alpha": alpha}
         scale = dataclasses.replace(scale, **{k: v for k, v in given.items() if v is not None})
         self.memory, self.alpha = scale.memory_size, scale.alpha
-        transform = optimizers.chain(scale, MaxStepSize(self.maxstep), Scale(-damping))
+        transform = optimizers.chain(scale, MaxStepSize(self.maxstep), Scale(-damping), *search)
         super().__init__(atoms, transform, restart, logfile, trajectory, **kwargs)

@@ -1,19 +1,29 @@
 """Optimizers that work per system, on any pytree. They know nothing of atoms."""
 
+from kups_relax.optimizers._backtracking import BacktrackingLineSearch as BacktrackingLineSearch
 from kups_relax.optimizers._base import Chain as Chain
 from kups_relax.optimizers._base import PerSystem as PerSystem
+from kups_relax.optimizers._base import Search as Search
 from kups_relax.optimizers._base import Transform as Transform
 from kups_relax.optimizers._base import apply_updates as apply_updates
 from kups_relax.optimizers._base import chain as chain
 from kups_relax.optimizers._lbfgs import ScaleByAseLbfgs as ScaleByAseLbfgs
 from kups_relax.optimizers._lbfgs import ScaleByAseLbfgsState as ScaleByAseLbfgsState
 from kups_relax.optimizers._lbfgs import scale_by_ase_lbfgs as scale_by_ase_lbfgs
+from kups_relax.optimizers._learning_rate import ScaleByLearningRate as ScaleByLearningRate
+from kups_relax.optimizers._line_search import Line as Line
+from kups_relax.optimizers._line_search import LineSearch as LineSearch
+from kups_relax.optimizers._line_search import LineSearchState as LineSearchState
+from kups_relax.optimizers._line_search import Point as Point
+from kups_relax.optimizers._line_search import Verdict as Verdict
 from kups_relax.optimizers._named import NAMED as NAMED
 from kups_relax.optimizers._named import ase_lbfgs as ase_lbfgs
 from kups_relax.optimizers._named import get as get
 from kups_relax.optimizers._named import lbfgs as lbfgs
 from kups_relax.optimizers._steps import ClipByGlobalNorm as ClipByGlobalNorm
+from kups_relax.optimizers._steps import ClipByValue as ClipByValue
 from kups_relax.optimizers._steps import MaxStepSize as MaxStepSize
 from kups_relax.optimizers._steps import Scale as Scale
 from kups_relax.optimizers._systems import Lanes as Lanes
 from kups_relax.optimizers._systems import Systems as Systems
+from kups_relax.optimizers._zoom import ZoomLineSearch as ZoomLineSearch

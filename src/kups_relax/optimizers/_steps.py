@@ -85,6 +85,30 @@ class ClipByGlobalNorm(_Stateless):
 
 
 @dataclasses.dataclass(frozen=True)
+class ClipByValue(_Stateless):
+    """Bound each component of the updates, elementwise: `optax.clip`.
+
+    Directions of atoms are not kept; `ClipByGlobalNorm` and `MaxStepSize` keep them.
+
+    Attributes:
+        max_delta: In the updates' unit (eV/Angstrom for gradients).
+    """
+
+    max_delta: float
+
+    def __post_init__(self) -> None:
+        _positive("max_delta", self.max_delta)
+
+    def update(
+        self, updates: Tree, state: SystemsState, params: Tree = None, **extra: Any
+    ) -> tuple[Tree, SystemsState]:
+        """See `Transform.update`."""
+        del params, extra
+        limit = self.max_delta
+        return jax.tree.map(lambda u: jnp.clip(u, -limit, limit), updates), state
+
+
+@dataclasses.dataclass(frozen=True)
 class Scale(_Stateless):
     """Multiply updates by a number; -1 turns an ascent direction into a step downhill.
 
