@@ -158,7 +158,6 @@ def test_atoms_that_come_during_a_run_are_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"use_line_search": True}, "use_line_search=True.*ase.optimize.LBFGSLineSearch"),
         ({"maxstep": 1.5}, "maxstep is 1.5; it must be at most 1"),
         ({"maxstep": 0.0}, "max_step_size is 0.0"),
         ({"memory": 0}, "memory_size is 0"),

@@ -1,4 +1,4 @@
-"""What the tests of line searches share: functions with known minima, and a walk that is recorded."""
+"""What the tests of line searches share: functions with known minima, and a recorded walk."""
 
 import dataclasses
 from collections.abc import Callable
@@ -37,6 +37,13 @@ FUNCTIONS: dict[str, tuple[Function, np.ndarray, float]] = {
     "long rosenbrock": (rosenbrock, np.tile([-1.2, 1.0, 0.7], 4), 1.0),
     "quartic": (quartic, np.linspace(-3.0, 4.0, 9), 0.5),
     "parabola": (parabola, np.linspace(-2.0, 3.0, 7), 0.0),
+}
+
+
+# Some of them for JAX to differentiate.
+IN_JAX: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "rosenbrock": lambda x: jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2),
+    "parabola": lambda x: jnp.sum(jnp.asarray(np.geomspace(1.0, 50.0, x.size)) * x**2) / 2,
 }
 
 

@@ -278,6 +278,11 @@ class Optimizer(AseOptimizer):
         return OneSystem(self.transform, n, rows=rows, capacity=capacity if rows else None)
 
 
+def _search(maxstep: float) -> ZoomLineSearch:
+    """The line search of ASE's `LBFGSLineSearch`, with its constants."""
+    return ZoomLineSearch(decrease=0.23, curvature=0.46, max_step_size=maxstep)
+
+
 class LBFGS(Optimizer):
     """L-BFGS, in the place of ASE's: the same arguments, the same defaults, the same steps.
 
@@ -295,7 +300,8 @@ class LBFGS(Optimizer):
         damping: Factor on each step.
         alpha: Initial curvature, eV/Angstrom^2. None: 70.
         use_line_search: Whether to search along each direction for a step that fulfils the strong
-            Wolfe conditions: see `kups_relax.optimizers.ZoomLineSearch`.
+            Wolfe conditions, with the constants of ASE's `LBFGSLineSearch`: see
+            `kups_relax.optimizers.ZoomLineSearch`.
         optimizer: "ase-lbfgs" or "lbfgs".
         **kwargs: `append_trajectory`, `master`, `comm`, `loginterval`, as in ASE.
 
@@ -327,7 +333,7 @@ class LBFGS(Optimizer):
         chain = optimizers.get(optimizer)
         match chain:
             case Chain((ScaleByAseLbfgs() as scale, MaxStepSize(), Scale())):
-                search = [ZoomLineSearch(max_step_size=self.maxstep)] if use_line_search else []
+                search = [_search(self.maxstep)] if use_line_search else []
             case _:
                 raise OptionError(
                     f"optimizer is {optimizer!r}; LBFGS takes 'ase-lbfgs' or 'lbfgs'. "
