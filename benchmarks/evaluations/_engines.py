@@ -91,7 +91,7 @@ def _geometric(atoms: Atoms, cell: bool) -> None:
     from geometric.internal import DelocalizedInternalCoordinates  # pyright: ignore
     from geometric.molecule import Molecule  # pyright: ignore
     from geometric.nifty import ang2bohr  # pyright: ignore
-    from geometric.optimize import OptParams, Optimize  # pyright: ignore
+    from geometric.optimize import Optimize, OptParams  # pyright: ignore
 
     assert not cell
     logging.disable(logging.CRITICAL)
