@@ -17,7 +17,6 @@ from benchmarks.evaluations import ours, peers, robustness, sets, tables
 from kups_relax.errors import OptionError
 
 NOT_MEASURED = "not measured: set PEERS to an interpreter that has it"
-Rows = dict[str, list[dict[str, Any]]]
 
 
 def main() -> dict[str, Any]:
@@ -38,17 +37,18 @@ def measure(
         name: Of the set.
         optimizers: Ours: names, or optimizers, which are called what they look like.
         others: Peers; None: all that the set has.
-        records: A file for the rows of every structure. Peers that are in it are not run again,
-            nor is anybody left out who is: for tuning against them.
+        records: A file that keeps every structure's row. A peer that is in it is not run again,
+            and is in the table: for tuning against it.
     """
     of = sets.SETS[name]()
-    kept: dict[str, Rows] = {}
+    kept: dict[str, Any] = {}
     if records is not None and records.exists():
         kept = json.loads(records.read_text())
-    rows: Rows = kept.setdefault(name, {})
+    rows: dict[str, list[dict[str, Any]]] = kept.setdefault(name, {})
     wanted = of.peers if others is None else others
     measured, versions = peers.measure(of, [peer for peer in wanted if peer not in rows])
     rows |= measured
+    versions = kept["versions"] = kept.get("versions", {}) | versions
     for optimizer in optimizers:
         if isinstance(optimizer, str):
             try:

@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import logging
 import multiprocessing
+import os
 import sys
 import tempfile
 import warnings
@@ -122,6 +123,8 @@ ENGINES: dict[str, Callable[[Atoms, bool], None]] = {
 
 def gfn2() -> Any:
     """Make GFN2-xTB; charge and unpaired electrons are the structure's."""
+    # Before the library loads: processes share the cores as it is.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from tblite.ase import TBLite
 
     return TBLite(method="GFN2-xTB", verbosity=0)

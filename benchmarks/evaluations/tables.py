@@ -8,7 +8,8 @@ import numpy as np
 SAME = 1e-3
 
 _COLUMNS = (
-    "evaluations", "even half", "odd half", "median", "largest", "failed", "lower", "higher",
+    "evaluations", "even half", "odd half", "mean", "median", "largest", "failed", "lower",
+    "higher",
 )  # fmt: skip
 
 
