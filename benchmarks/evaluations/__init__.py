@@ -49,6 +49,7 @@ def measure(
     measured, versions = peers.measure(of, [peer for peer in wanted if peer not in rows])
     rows |= measured
     versions = kept["versions"] = kept.get("versions", {}) | versions
+    _write(records, kept)
     for optimizer in optimizers:
         if isinstance(optimizer, str):
             try:
@@ -57,8 +58,7 @@ def measure(
                 print(f"   passed by: {error}", flush=True)
                 continue
         rows[str(optimizer)] = ours.measure(of, optimizer)
-    if records is not None:
-        records.write_text(json.dumps(kept))
+        _write(records, kept)
     reference = rows.get(peers.REFERENCE)
     added = {key: tables.summary(value, reference) for key, value in rows.items()}
     print(f"\n{name}: {len(of.structures)} structures, fmax {of.fmax} eV/A\n")
@@ -80,3 +80,8 @@ def record(name: str, figures: dict[str, Any]) -> None:
     path = report.RESULTS / "evaluations.json"
     known = json.loads(path.read_text())["figures"] if path.exists() else {}
     report.save("evaluations", known | {name: figures})
+
+
+def _write(records: pathlib.Path | None, kept: dict[str, Any]) -> None:
+    if records is not None:
+        records.write_text(json.dumps(kept))
