@@ -68,6 +68,7 @@ def measure(
     return {
         "fmax, eV/A": of.fmax,
         "most evaluations": of.limit,
+        "lower and higher than": peers.REFERENCE,
         **added,
         **{peer: NOT_MEASURED for peer in wanted if peer not in rows},
         "failures": {key: value for key, value in failed.items() if value},

@@ -72,7 +72,7 @@ def _ase(name: str) -> Callable[[Atoms, bool], None]:
     def run(atoms: Atoms, cell: bool) -> None:
         maker: Any = getattr(importlib.import_module("ase.optimize"), name)
         # CellAwareBFGS insists on a factor of 1.
-        factor = {"exp_cell_factor": 1.0} if name == "CellAwareBFGS" else {}
+        factor: dict[str, Any] = {"exp_cell_factor": 1.0} if name == "CellAwareBFGS" else {}
         moving: Any = FrechetCellFilter(atoms, **factor) if cell else atoms
         rules = {"smax": 0.0} if name == "CellAwareBFGS" else {}
         maker(moving, logfile=None).run(fmax=0.0, steps=10**6, **rules)

@@ -95,7 +95,7 @@ def icosahedra() -> Set:
 
 def crystals() -> Set:
     """Sixty bulk crystals of 2 to 16 atoms, strained by 3 %, rattled by 0.05 A."""
-    kinds: tuple[tuple[str, tuple[tuple[str, str, dict[str, float]], ...]], ...] = (
+    kinds: tuple[tuple[str, tuple[tuple[str, str, dict[str, Any]], ...]], ...] = (
         (
             "EMT",
             (
