@@ -158,6 +158,8 @@ def run(engine: str, atoms: Atoms, calc: Any, rules: dict[str, Any]) -> dict[str
         failure = ""
     except Spent:
         failure = f"not converged within {rules['limit']} evaluations"
+    except ModuleNotFoundError:
+        raise  # of the installation, not of the structure
     except Exception as error:
         failure = f"{type(error).__name__}: {error}"[:200]
     finally:
