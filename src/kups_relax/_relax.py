@@ -18,6 +18,7 @@ from kups_relax._record import Record
 from kups_relax._result import Results
 from kups_relax.data import Structure
 from kups_relax.errors import CapacityError, OptionError, PotentialError, StructureError
+from kups_relax.internals import guide_of
 from kups_relax.relaxation import (
     Job,
     Outcome,
@@ -149,24 +150,13 @@ def relax(
         checkpoint=None if checkpoint is None else keep.checkpoint,
         every=checkpoint or math.inf,
     )
+
+    def job(number: int, entry: io.Entry) -> Job | Refused:
+        every = trajectories.every(number, entry)
+        return _job(number, entry, potential, optimizer, cell, dtype, every, n_workers)
+
     try:
-        return _run(
-            entries,
-            scheduler,
-            keep,
-            lambda number, entry: _job(
-                number,
-                entry,
-                potential,
-                optimizer,
-                cell,
-                dtype,
-                trajectories.every(number, entry),
-                n_workers,
-            ),
-            progress=progress,
-            strict=strict,
-        )
+        return _run(entries, scheduler, keep, job, progress=progress, strict=strict)
     finally:
         keep.close()
 
@@ -262,6 +252,10 @@ def _job(
         form = potential.specialize(entry)
         prepared: Mapping[str, np.ndarray] = form.prepare(entry)
         lengths = axis_lengths(form, prepared) | axis_lengths(moving, moves)
+        guide, hints = None, None
+        if optimizer.needs_chart:
+            guide, hints = guide_of(entry, moving, moves)
+            lengths |= axis_lengths(guide, hints)
         size = size_class(form, entry.n_atoms, lengths)
         stress = has_volume(entry) and gives_stress(form, size, dtype)
         if moving.cell and not stress:
@@ -269,7 +263,7 @@ def _job(
                 f"{entry.id!r}: the potential {form.name!r} has no stress, which a variable cell "
                 "needs. Relax with cell=None, or with another potential."
             )
-        program = Program(form, optimizer, moving, stress=stress)
+        program = Program(form, optimizer, moving, stress=stress, guide=guide)
         size = fitted(program, size, np.dtype(dtype), max_workers(form, n_workers))
     except CapacityError as error:
         return Refused(number, entry, f"{entry.id!r}: {error}")
@@ -287,6 +281,7 @@ def _job(
         moves=moves,
         size=size,
         every=every,
+        guide=hints,
     )
 
 

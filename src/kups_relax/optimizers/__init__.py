@@ -16,6 +16,7 @@ from kups_relax.optimizers._line_search import LineSearch as LineSearch
 from kups_relax.optimizers._line_search import LineSearchState as LineSearchState
 from kups_relax.optimizers._line_search import Point as Point
 from kups_relax.optimizers._line_search import Verdict as Verdict
+from kups_relax.optimizers._model_hessian import ScaleByModelHessian as ScaleByModelHessian
 from kups_relax.optimizers._named import NAMED as NAMED
 from kups_relax.optimizers._named import ase_lbfgs as ase_lbfgs
 from kups_relax.optimizers._named import get as get

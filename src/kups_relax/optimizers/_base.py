@@ -46,13 +46,19 @@ class Transform(abc.ABC, Generic[State]):
             params: Where the gradients were taken.
             **extra: Further arguments, for those who know them. `value`: (n_systems,) what is
                 minimised, at `params`; the engine passes it always, others where `needs_value`.
-                `accepted`: (n_systems,) bool, before a line search alone: which systems take
-                `params` as their next point. Nothing is to be learnt by the others.
+                `chart`: the internal coordinates, where `needs_chart`. `accepted`: (n_systems,)
+                bool, before a line search alone: which systems take `params` as their next point.
+                Nothing is to be learnt by the others.
         """
 
     @property
     def needs_value(self) -> bool:
         """Whether `update` asks for `value`."""
+        return False
+
+    @property
+    def needs_chart(self) -> bool:
+        """Whether `update` asks for `chart`, and `init` for `n_internals`."""
         return False
 
     def accepted(self, state: State) -> jax.Array | None:
@@ -279,9 +285,17 @@ class Chain(Transform[tuple[Any, ...]]):
         """See `Transform.needs_value`."""
         return any(t.needs_value for t in self.transforms)
 
-    def init(self, parameters: Tree, index_prefix: Tree = None) -> tuple[Any, ...]:
+    @property
+    def needs_chart(self) -> bool:
+        """See `Transform.needs_chart`."""
+        return any(t.needs_chart for t in self.transforms)
+
+    def init(self, parameters: Tree, index_prefix: Tree = None, **extra: Any) -> tuple[Any, ...]:
         """See `Transform.init`."""
-        return tuple(t.init(parameters, index_prefix) for t in self.transforms)
+        return tuple(
+            t.init(parameters, index_prefix, **(extra if t.needs_chart else {}))
+            for t in self.transforms
+        )
 
     def update(
         self, updates: Tree, state: tuple[Any, ...], params: Tree = None, **extra: Any

@@ -9,6 +9,7 @@ from kups_relax.optimizers._backtracking import BacktrackingLineSearch
 from kups_relax.optimizers._base import Search, Transform, as_transform, chain
 from kups_relax.optimizers._lbfgs import ScaleByAseLbfgs
 from kups_relax.optimizers._learning_rate import ScaleByLearningRate
+from kups_relax.optimizers._model_hessian import ScaleByModelHessian
 from kups_relax.optimizers._steps import ClipByGlobalNorm, ClipByValue, MaxStepSize, Scale
 from kups_relax.optimizers._zoom import ZoomLineSearch
 
@@ -87,6 +88,7 @@ def _search(linesearch: Any, max_step_size: float | None) -> Search[Any]:
 NAMED: dict[str, Callable[[], Transform[Any]]] = {
     "lbfgs": lbfgs,
     "ase-lbfgs": ase_lbfgs,
+    "preconditioned": ScaleByModelHessian,
     "lbfgs-backtracking": partial(lbfgs, linesearch="backtracking"),
     "lbfgs-zoom": partial(lbfgs, linesearch="zoom"),
 }

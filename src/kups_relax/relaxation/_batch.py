@@ -55,12 +55,13 @@ class Batch:
         self.program, self.size = program, size
         self.steps = self.busy = 0
         self._dtype = dtype
-        self._tile = Tile(program.potential, size, dtype, program.coordinates)
-        self._state: TileState = program.empty(self._tile.positions.shape, dtype)
+        self._tile = Tile(program.potential, size, dtype, program.coordinates, program.guide)
+        self._state = self._empty()
         self._jobs: list[Job | None] = [None] * size.n_lanes
         self._frames: dict[int, list[Frame]] = {}
         self._terms: Terms | None = None
         self._moves: Terms | None = None
+        self._guide: Terms | None = None
 
     @classmethod
     def restored(cls, saved: Saved, jobs: Mapping[int, Job], dtype: np.dtype) -> "Batch":
@@ -117,13 +118,14 @@ class Batch:
             if job is None:
                 break
             s = job.structure
-            self._tile.put(lane, s.positions, job.prepared, s.cell, job.moves, job.every)
+            put = self._tile.put
+            put(lane, s.positions, job.prepared, s.cell, job.moves, job.every, job.guide)
             self._jobs[lane] = job
             if job.every:
                 self._frames[lane] = []
             filled = True
         if filled:
-            self._terms = self._moves = None
+            self._terms = self._moves = self._guide = None
 
     def advance(self, limits: Limits, keep_running: int, session: Session | None) -> list[Outcome]:
         """Step until the host is needed, and hand out what is done.
@@ -144,7 +146,7 @@ class Batch:
                     self.program,
                     self._state,
                     self._terms,
-                    self._tile.start(self._moves),
+                    self._tile.start(self._moves, self._guide),
                     limits.fmax,
                     limits.max_steps,
                     np.int32(BUDGET),
@@ -206,12 +208,12 @@ class Batch:
     def _put_on_device(self) -> None:
         if self._terms is None and not self.program.on_host:
             self._terms = self._tile.terms()
-        if self._moves is None:
-            self._moves = self._tile.moves()
+        if self._moves is None and self._guide is None:
+            self._moves, self._guide = self._tile.moves(), self._tile.guide()
 
     def _step_on_host(self, session: Session, limits: Limits) -> Mapping[int, str]:
         """Load what is fresh, have the session evaluate, judge and move."""
-        program, start = self.program, self._tile.start(self._moves)
+        program, start = self.program, self._tile.start(self._moves, self._guide)
         if self._tile.fresh.any():
             self._state = load(program, self._state, start)
         structures = [None if job is None else job.structure for job in self._jobs]
@@ -326,8 +328,12 @@ class Batch:
                 )
             )
             self._free(lane)
-        self._state = self.program.empty(self._tile.positions.shape, self._dtype)
+        self._state = self._empty()
         return outcomes
+
+    def _empty(self) -> TileState:
+        shape, capacities = self._tile.positions.shape, dict(self.size.capacities)
+        return self.program.empty(shape, self._dtype, capacities)
 
     def _free(self, lane: int) -> None:
         self._jobs[lane] = None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from kups_relax import internals
 from kups_relax.coordinates import Coordinates
 from kups_relax.errors import CapacityError
 from kups_relax.potentials import EnergyModel
@@ -63,6 +64,8 @@ def axis_capacity(potential: EnergyModel, n_atoms: int, axis: str, length: int) 
         axis: Which one.
         length: That of the structure.
     """
+    if axis in internals.AXES:
+        return internals.capacity(axis, n_atoms, length)
     needed = length + length // 10
     factor = potential.coarse.get(axis)
     if factor is None:
@@ -74,7 +77,7 @@ def axis_capacity(potential: EnergyModel, n_atoms: int, axis: str, length: int) 
 
 
 def axis_lengths(
-    layout: EnergyModel | Coordinates, prepared: Mapping[str, np.ndarray]
+    layout: EnergyModel | Coordinates | internals.Guide, prepared: Mapping[str, np.ndarray]
 ) -> dict[str, int]:
     """Measure the named axes of a structure's prepared arrays."""
     lengths: dict[str, int] = {}

@@ -24,6 +24,7 @@ class Job:
         moves: What its coordinates need.
         size: Its size class.
         every: Steps between two frames of its trajectory; 0: none is kept.
+        guide: What the optimizer's guess of the Hessian needs; None: it asks for none.
     """
 
     number: int
@@ -33,11 +34,12 @@ class Job:
     moves: Mapping[str, np.ndarray]
     size: SizeClass
     every: int = 0
+    guide: Mapping[str, np.ndarray] | None = None
 
     @property
     def n_bytes(self) -> int:
         """What it holds in memory, about."""
-        arrays = [*self.prepared.values(), *self.moves.values()]
+        arrays = [*self.prepared.values(), *self.moves.values(), *(self.guide or {}).values()]
         # Objects of ASE and RDKit take a few kB, and more the more atoms there are.
         return sum(np.asarray(a).nbytes for a in arrays) + 4096 + 512 * self.structure.n_atoms
 

@@ -60,9 +60,10 @@ def tile_bytes(program: Program, size: SizeClass, dtype: np.dtype) -> int:
     """
     # One lane tells: all arrays but a few have the lanes on an axis.
     one = dataclasses.replace(size, n_lanes=1)
-    tile = Tile(program.potential, one, dtype, program.coordinates)
+    tile = Tile(program.potential, one, dtype, program.coordinates, program.guide)
     with jax.enable_x64(dtype == np.float64):
-        state = jax.eval_shape(lambda: program.empty(tile.positions.shape, dtype))
+        shape, capacities = tile.positions.shape, dict(one.capacities)
+        state = jax.eval_shape(lambda: program.empty(shape, dtype, capacities))
     leaves = jax.tree.leaves(state)
     n_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
     n_bytes += sum(array.nbytes for array in tile.arrays().values())

@@ -7,6 +7,7 @@ shown.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from jax.typing import ArrayLike
 from kups_relax._tree import dataclass
 from kups_relax.coordinates import FREE, Coordinates, Geometry, relative_strain, shrinkage
 from kups_relax.data import Terms
+from kups_relax.internals import Chart, Guide
 from kups_relax.ops import apart, fold, product, root, rounded
 from kups_relax.optimizers import Lanes, Transform
 from kups_relax.potentials import EnergyModel, Evaluation, HostPotential, Potential
@@ -38,6 +40,7 @@ class Start:
         reference: For which geometry the potential's arrays were prepared.
         inverse: (3, 3, L) of the reference's cell; None where cells do not change.
         terms: The arrays of the coordinates; None where all is free.
+        guide: Those of the guess of the Hessian; None where the optimizer asks for none.
         every: (L,) int32, steps between two frames of a trajectory; 0: there is none.
         fresh: (L,) bool, lanes with a new structure.
         occupied: (L,) bool; the others hold nothing that is waited for.
@@ -47,6 +50,7 @@ class Start:
     reference: Geometry
     inverse: jax.Array | None
     terms: Terms | None
+    guide: Terms | None
     every: jax.Array
     fresh: jax.Array
     occupied: jax.Array
@@ -105,12 +109,14 @@ class Program:
         optimizer: Step maker.
         coordinates: What moves.
         stress: Whether results say the stress.
+        guide: What the optimizer's guess of the Hessian is made of; None: it asks for none.
     """
 
     potential: EnergyModel
     optimizer: Transform[Any]
     coordinates: Coordinates = FREE
     stress: bool = False
+    guide: Guide | None = None
 
     @property
     def on_host(self) -> bool:
@@ -120,19 +126,27 @@ class Program:
     @property
     def mover(self) -> "Mover":
         """What of it judges and moves."""
-        return Mover(self.optimizer, self.coordinates, self.potential.slack, self.potential.reach)
+        model = self.potential
+        return Mover(self.optimizer, self.coordinates, model.slack, model.reach, self.guide)
 
-    def empty(self, shape: tuple[int, int, int], dtype: Any) -> TileState:
+    def empty(
+        self, shape: tuple[int, int, int], dtype: Any, capacities: Mapping[str, int]
+    ) -> TileState:
         """Make the state of a tile without structures.
 
         Args:
             shape: (3, atom capacity, n_lanes).
             dtype: Floating dtype of the run.
+            capacities: Of the class.
         """
         _, n_atoms, n_lanes = shape
         rows = (3, self.coordinates.n_rows(n_atoms), n_lanes)
         x = jax.ShapeDtypeStruct(rows, dtype)
-        optimizer = jax.eval_shape(lambda p: self.optimizer.init(p, Lanes(n=n_lanes)), x)
+        extra = {}
+        if self.guide is not None:
+            extra["n_internals"] = self.guide.n_internals(capacities)
+        init = functools.partial(self.optimizer.init, **extra)
+        optimizer = jax.eval_shape(lambda p: init(p, Lanes(n=n_lanes)), x)
         optimizer = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), optimizer)
 
         def nowhere() -> Geometry:
@@ -168,12 +182,14 @@ class Mover:
         coordinates: What moves.
         slack: See `EnergyModel.slack`.
         reach: See `EnergyModel.reach`.
+        guide: See `Program`.
     """
 
     optimizer: Transform[Any]
     coordinates: Coordinates
     slack: float | None
     reach: float | None
+    guide: Guide | None = None
 
 
 def advance(
@@ -201,7 +217,7 @@ def advance(
         budget: () int32, steps in this call.
         keep_running: () int32, return once at most so many lanes are running.
     """
-    run = _compiled(_advance, jax.default_backend())
+    run = _compiled(_advance, program.mover)
     return run(program, state, terms, start, fmax, max_steps, budget, keep_running)
 
 
@@ -210,7 +226,7 @@ def load(program: Program, state: TileState, start: Start) -> TileState:
 
     Compiled once for a mover and the shapes, whatever the potential.
     """
-    return _compiled(_load, jax.default_backend())(program.mover, state, start)
+    return _compiled(_load, program.mover)(program.mover, state, start)
 
 
 def settle(
@@ -225,14 +241,20 @@ def settle(
 
     Compiled once for a mover and the shapes, whatever the potential.
     """
-    run = _compiled(_settle, jax.default_backend())
+    run = _compiled(_settle, program.mover)
     return run(program.mover, state, evaluation, start, fmax, max_steps)
 
 
+def _compiled(function: Any, mover: Mover) -> Any:
+    platform = jax.default_backend()
+    # Inverting a guess of the Hessian takes five times as long without the last level.
+    options = COMPILER_OPTIONS.get(platform) if mover.guide is None else None
+    return _jitted(function, tuple((options or {}).items()))
+
+
 @functools.cache
-def _compiled(function: Any, platform: str) -> Any:
-    options = COMPILER_OPTIONS.get(platform)
-    return jax.jit(function, static_argnums=0, donate_argnums=1, compiler_options=options)
+def _jitted(function: Any, options: tuple[tuple[str, Any], ...]) -> Any:
+    return jax.jit(function, static_argnums=0, donate_argnums=1, compiler_options=dict(options))
 
 
 def _advance(
@@ -322,7 +344,10 @@ def _settle(
     finite &= jnp.isfinite(pull.residual)
     done = (pull.fmax < fmax) & (pull.residual < pull.smax)
     value = jnp.where(finite, pull.value, jnp.nan)
-    steps, memory = mover.optimizer.update(-pull.forces, state.optimizer, state.x, value=value)
+    extra = {"value": value}
+    if mover.guide is not None:
+        extra["chart"] = _chart(mover, start)
+    steps, memory = mover.optimizer.update(-pull.forces, state.optimizer, state.x, **extra)
     accepted = mover.optimizer.accepted(memory)
     taken = jnp.ones_like(done) if accepted is None else accepted | done
     n_steps = state.n_steps + (running & taken & (state.n_evaluations > 0))
@@ -360,6 +385,18 @@ def _settle(
         n_calls=state.n_calls + 1,
         busy=state.busy + _n_running(state),
         optimizer=memory,
+    )
+
+
+def _chart(mover: Mover, start: Start) -> Chart:
+    assert mover.guide is not None
+    assert start.guide is not None
+    cell = start.terms if mover.coordinates.cell is not None else None
+    return Chart(
+        guide=mover.guide,
+        terms=start.guide,
+        factor=None if cell is None else cell["factor"],
+        mask=None if cell is None else cell["mask"],
     )
 
 

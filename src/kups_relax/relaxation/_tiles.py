@@ -8,6 +8,7 @@ import numpy as np
 
 from kups_relax.coordinates import FREE, Coordinates, Geometry
 from kups_relax.data import Field, Terms
+from kups_relax.internals import Guide
 from kups_relax.potentials import EnergyModel, Potential
 from kups_relax.potentials._pairs import n_rings, pack_pairs
 from kups_relax.relaxation._classes import SizeClass
@@ -39,6 +40,7 @@ class Tile:
         size: SizeClass,
         dtype: np.dtype,
         coordinates: Coordinates = FREE,
+        guide: Guide | None = None,
     ) -> None:
         self.size = size
         self.dtype = dtype
@@ -54,6 +56,7 @@ class Tile:
         parameters = potential.parameters() if isinstance(potential, Potential) else None
         self._terms = _Block(potential.fields(), size, dtype, parameters)
         self._moves = _Block(coordinates.fields(), size, dtype)
+        self._guide = None if guide is None else _Block(guide.fields(), size, dtype)
 
     def put(
         self,
@@ -63,6 +66,7 @@ class Tile:
         cell: np.ndarray | None = None,
         moves: Mapping[str, np.ndarray] | None = None,
         every: int = 0,
+        guide: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Fill a lane.
 
@@ -73,12 +77,16 @@ class Tile:
             cell: (3, 3), rows are lattice vectors, Angstrom; None: there is none.
             moves: The arrays of its coordinates; None where all is free.
             every: Steps between two frames of its trajectory; 0: there is none.
+            guide: The arrays of its guide, where there is one.
         """
         n = len(positions)
         self.positions[:, :, lane] = 0
         self.positions[:, :n, lane] = positions.T
         self.cell[..., lane] = 0 if cell is None else cell
         self._moves.put(lane, n, moves or {})
+        if self._guide is not None:
+            assert guide is not None
+            self._guide.put(lane, n, guide)
         self.prepare(lane, positions, prepared, cell)
         self.every[lane] = every
         self.fresh[lane] = self.occupied[lane] = True
@@ -102,6 +110,8 @@ class Tile:
         """All that it holds, by name; not copied."""
         own = {name: getattr(self, name) for name in _OWN}
         blocks = {"terms": self._terms, "moves": self._moves}
+        if self._guide is not None:
+            blocks["guide"] = self._guide
         return own | {
             f"{block}.{name}": array
             for block, held in blocks.items()
@@ -125,17 +135,19 @@ class Tile:
         """Give a lane up. Its rows stay as they are, valid numbers that nobody reads."""
         self.occupied[lane] = False
 
-    def start(self, moves: Terms | None = None) -> Start:
+    def start(self, moves: Terms | None = None, guide: Terms | None = None) -> Start:
         """Copy what the device program needs to know of the lanes.
 
         Args:
             moves: What `moves` returned, when lanes were filled last.
+            guide: What `guide` returned then.
         """
         return Start(
             geometry=_geometry(self.positions, self.cell),
             reference=_geometry(self.reference, self.reference_cell),
             inverse=None if self._coordinates.cell is None else _copy(self.inverse),
             terms=moves,
+            guide=guide,
             every=_copy(self.every),
             fresh=_copy(self.fresh),
             occupied=_copy(self.occupied),
@@ -148,6 +160,10 @@ class Tile:
     def moves(self) -> Terms | None:
         """Put on the device what the coordinates need; None where all is free."""
         return None if self._coordinates.free else self._moves.on_device()
+
+    def guide(self) -> Terms | None:
+        """Put on the device what the guess of the Hessian needs; None where there is none."""
+        return None if self._guide is None else self._guide.on_device()
 
 
 class _Block:
