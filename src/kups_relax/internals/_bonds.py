@@ -14,6 +14,9 @@ from kups_relax.neighbors import neighbor_list
 # Trans. 2008, 2832, doi:10.1039/b801115j).
 BONDED = 1.3
 
+# Up to this it is a bond that is stretched, if there is no other way between two fragments.
+STRETCHED = 1.7
+
 # An atom with more neighbours than this holds them by no directed bonds.
 MOST_BONDS = 6
 
@@ -66,8 +69,17 @@ def pairs_within(structure: Structure, cutoff: float) -> Bonds:
 def bonds_of(structure: Structure) -> Bonds:
     """Perceive the bonds of a structure."""
     radii = covalent_radii[structure.numbers]
-    near = pairs_within(structure, 2 * BONDED * float(radii.max()))
-    return near.take(near.lengths < BONDED * (radii[near.i] + radii[near.j]))
+    near = pairs_within(structure, 2 * STRETCHED * float(radii.max()))
+    ratio = near.lengths / (radii[near.i] + radii[near.j])
+    chosen = ratio < BONDED
+    # Fragments that a stretched bond would join are joined by the shortest.
+    while True:
+        parts = fragments(structure.n_atoms, near.take(chosen))
+        apart = (parts[near.i] != parts[near.j]) & (ratio < STRETCHED)
+        if not apart.any():
+            return near.take(chosen)
+        shortest = ratio == ratio[apart].min()
+        chosen |= apart & shortest
 
 
 def has_directed_bonds(structure: Structure, bonds: Bonds) -> bool:
