@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax.ase._guess import Guess
 from kups_relax.optimizers import Lanes, Transform
 from kups_relax.relaxation._classes import atom_capacities
 
@@ -29,6 +30,7 @@ class OneSystem:
             Transforms that look at rows (`MaxStepSize`) look at the length of each.
         capacity: Padded number of atoms, or of coordinates where there are no rows. None, or one
             that is too small: the smallest atom capacity that holds the system.
+        guess: For a transform that needs a chart.
 
     Attributes:
         n: As given.
@@ -37,15 +39,29 @@ class OneSystem:
     """
 
     def __init__(
-        self, transform: Transform[Any], n: int, *, rows: bool = True, capacity: int | None = None
+        self,
+        transform: Transform[Any],
+        n: int,
+        *,
+        rows: bool = True,
+        capacity: int | None = None,
+        guess: Guess | None = None,
     ) -> None:
         self.n, self.rows = n, rows
         needed = n // 3 if rows else n
         if capacity is None or capacity < needed:
             capacity = next(c for c in atom_capacities() if c >= needed)
         self.capacity = capacity
-        self._shape = (3, capacity, 1) if rows else (capacity, 1, 1)
-        self._init, self._step, self._judge = _programs(transform, self._shape)
+        self.guess = guess
+        self._places = np.arange(needed) if guess is None else guess.places
+        # Shifted, a coordinate of the cell has other bits; atoms are left as they are.
+        self._origin = None if guess is None or not guess.origin.any() else guess.origin
+        self._shape = (3, capacity if guess is None else guess.rows, 1)
+        if not rows:
+            self._shape = (capacity, 1, 1)
+        n_internals = None if guess is None else guess.n_internals
+        self._chart = None if guess is None else guess.chart
+        self._init, self._step, self._judge = _programs(transform, self._shape, n_internals)
         self._leaves: list[jax.Array] | None = None
 
     def step(self, x: np.ndarray, gradient: np.ndarray, value: float = np.nan) -> np.ndarray:
@@ -59,14 +75,17 @@ class OneSystem:
         Returns:
             (n,) float64, where it should be next.
         """
-        here, slope = self._padded(x), self._padded(gradient)
+        here, slope = self._here(x), self._padded(gradient)
         with jax.enable_x64(True):
             if self._leaves is None:
                 self._leaves = self._init(jax.device_put(here, _cpu()))
-            there, self._leaves = self._step(self._leaves, here, slope, np.array([value]))
+            there, self._leaves = self._step(
+                self._leaves, here, self._chart, slope, np.array([value])
+            )
         there = np.asarray(there)
         if self.rows:
-            return np.array(there[:, : self.n // 3, 0].T, order="C").reshape(-1)
+            rows = np.array(there[:, self._places, 0].T, order="C")
+            return (rows if self._origin is None else rows + self._origin).reshape(-1)
         return there[: self.n, 0, 0].copy()
 
     def takes(self, x: np.ndarray, gradient: np.ndarray, value: float) -> bool:
@@ -77,9 +96,9 @@ class OneSystem:
             gradient: As for `step`.
             value: As for `step`.
         """
-        here, slope = self._padded(x), self._padded(gradient)
+        here, slope = self._here(x), self._padded(gradient)
         with jax.enable_x64(True):
-            return bool(self._judge(self._leaves, here, slope, np.array([value])))
+            return bool(self._judge(self._leaves, here, self._chart, slope, np.array([value])))
 
     def save(self) -> list[np.ndarray] | None:
         """Return the state's arrays; None before the first step."""
@@ -99,11 +118,16 @@ class OneSystem:
                 raise ValueError(f"expected arrays {layouts[1]}, got {layouts[0]}")
             self._leaves = jax.device_put(got, _cpu())
 
+    def _here(self, x: np.ndarray) -> np.ndarray:
+        if self._origin is not None:
+            x = (x.reshape(-1, 3) - self._origin).reshape(-1)
+        return self._padded(x)
+
     def _padded(self, x: np.ndarray) -> np.ndarray:
         # A new array every time: on a CPU, JAX may read this memory later without copying it.
         padded = np.zeros(self._shape)
         if self.rows:
-            padded[:, : self.n // 3, 0] = x.reshape(-1, 3).T
+            padded[:, self._places, 0] = x.reshape(-1, 3).T
         else:
             padded[: self.n, 0, 0] = x
         return padded
@@ -111,31 +135,38 @@ class OneSystem:
 
 @functools.lru_cache(maxsize=256)
 def _programs(
-    transform: Transform[Any], shape: tuple[int, int, int]
+    transform: Transform[Any], shape: tuple[int, int, int], n_internals: int | None = None
 ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
     """Compile a transform. The state travels as a list of its arrays, which is quick to dispatch.
 
     Returns:
-        x -> arrays; and arrays, x, gradient, value -> new x, arrays, where the given arrays are
-        given up; and of the same, whether x is taken as the next point.
+        x -> arrays; and arrays, x, chart, gradient, value -> new x, arrays, where the given
+        arrays are given up; and of the same, whether x is taken as the next point.
     """
     lanes = Lanes(n=shape[-1])
+    known: dict[str, Any] = {} if n_internals is None else {"n_internals": n_internals}
+
+    def start(x: Any) -> Any:
+        return transform.init(x, lanes, **known)
 
     def init(x: jax.Array) -> list[Any]:
-        return jax.tree.leaves(transform.init(x, lanes))
+        return jax.tree.leaves(start(x))
 
-    def update(arrays: list[Any], x: jax.Array, gradient: jax.Array, value: jax.Array) -> Any:
-        start = jax.ShapeDtypeStruct(x.shape, x.dtype)
-        treedef = jax.tree.structure(jax.eval_shape(lambda p: transform.init(p, lanes), start))
+    def update(
+        arrays: list[Any], x: jax.Array, chart: Any, gradient: jax.Array, value: jax.Array
+    ) -> Any:
+        like = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        treedef = jax.tree.structure(jax.eval_shape(start, like))
         state = jax.tree.unflatten(treedef, arrays)
-        return transform.update(gradient, state, x, value=value)
+        extra = {"value": value} if chart is None else {"value": value, "chart": chart}
+        return transform.update(gradient, state, x, **extra)
 
-    def step(arrays: list[Any], x: jax.Array, *pull: jax.Array) -> tuple[jax.Array, list[Any]]:
+    def step(arrays: list[Any], x: jax.Array, *pull: Any) -> tuple[jax.Array, list[Any]]:
         traces.append((transform, shape))
         steps, state = update(arrays, x, *pull)
         return x + steps, jax.tree.leaves(state)
 
-    def judge(arrays: list[Any], x: jax.Array, *pull: jax.Array) -> jax.Array:
+    def judge(arrays: list[Any], x: jax.Array, *pull: Any) -> jax.Array:
         accepted = transform.accepted(update(arrays, x, *pull)[1])
         return jnp.ones((), bool) if accepted is None else accepted[0]
 

@@ -16,6 +16,7 @@ from ase.utils.abc import Optimizable
 from kups_relax import optimizers
 from kups_relax._platform import check_platform
 from kups_relax.ase._checked import Checked
+from kups_relax.ase._guess import Guess
 from kups_relax.ase._one_system import OneSystem
 from kups_relax.errors import OptionError, StoreError, StructureError
 from kups_relax.optimizers import Chain, MaxStepSize, Scale, ScaleByAseLbfgs, ZoomLineSearch
@@ -224,7 +225,15 @@ class Optimizer(AseOptimizer):
                 f"{name!r} is of a system of {data['n']} coordinates, and this one has {n}. "
                 "Use the same structure and filter, or delete the file."
             )
-        system = OneSystem(self.transform, n, rows=data["rows"], capacity=data["capacity"])
+        for attribute, value in data["references"].items():
+            setattr(self.atoms, attribute, value)
+        system = OneSystem(
+            self.transform,
+            n,
+            rows=data["rows"],
+            capacity=data["capacity"],
+            guess=self._guess(data["capacity"], data["perceived"]),
+        )
         try:
             system.load(data["arrays"])
         except ValueError as error:
@@ -232,8 +241,6 @@ class Optimizer(AseOptimizer):
                 f"{name!r} does not fit {self._description()}: {error}. Delete the file."
             ) from error
         self._system = system
-        for attribute, value in data["references"].items():
-            setattr(self.atoms, attribute, value)
 
     def _state(self) -> dict[str, Any]:
         assert self._system is not None
@@ -249,6 +256,7 @@ class Optimizer(AseOptimizer):
             "capacity": self._system.capacity,
             "arrays": self._system.save(),
             "references": references,
+            "perceived": None if self._system.guess is None else self._system.guess.perceived,
         }
 
     def _description(self) -> str:
@@ -275,7 +283,14 @@ class Optimizer(AseOptimizer):
         norm = getattr(type(self.optimizable.inner), "gradient_norm", None)
         rows = n % 3 == 0 and norm is Optimizable.gradient_norm
         capacity = getattr(self.optimizable.calculator, "atom_capacity", None)
-        return OneSystem(self.transform, n, rows=rows, capacity=capacity if rows else None)
+        capacity = capacity if rows else None
+        guess = self._guess(capacity)
+        return OneSystem(self.transform, n, rows=rows, capacity=capacity, guess=guess)
+
+    def _guess(self, capacity: int | None, perceived: Any = None) -> Guess | None:
+        if not self.transform.needs_chart:
+            return None
+        return Guess.of(self.atoms, capacity, perceived)
 
 
 def _search(maxstep: float) -> ZoomLineSearch:

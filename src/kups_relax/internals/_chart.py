@@ -135,9 +135,7 @@ class Chart:
         if reading.by_cell is None:
             n_rows = n_atoms
         else:
-            cell = [self._cell_column(reading, k) for k in range(9)]
-            # (3, rows, 9, L)
-            columns = jnp.stack(cell, axis=2).reshape(3, n_atoms + 3, 3, 3, n_lanes)
+            columns = self._cell_columns(reading)
             side = columns[:, :n_atoms]
             corner = columns[:, n_atoms:]
             blocks = jnp.concatenate([blocks, side], axis=3)
@@ -211,15 +209,13 @@ class Chart:
         parts = [blocks[:, :, k, None] * free[:, k] for k in range(3)]
         return (parts[0] + parts[1]) + parts[2]
 
-    def _cell_column(self, reading: Reading, k: int) -> jax.Array:
-        """Column of the Hessian for one component of the cell's rows, (3, rows, L)."""
+    def _cell_columns(self, reading: Reading) -> jax.Array:
+        """(3, rows, 3, 3, L): what forces on x a strain by each component of the cell's rows is."""
         assert reading.by_cell is not None
-        assert self.factor is not None
-        assert self.mask is not None
-        a, b = divmod(k, 3)
-        # Component (a, b) of the rows is F_ba.
-        change = reading.by_cell[b, a] * (self.mask[b, a] / self.factor)
-        return self.pull(reading, reading.weights * change)
+        # How rows change with each component (component, row), which is F_(row, component).
+        change = jnp.swapaxes(reading.by_cell * (self.mask / self.factor)[:, :, None], 0, 1)
+        pulled = self.pull(reading, reading.weights * change)
+        return jnp.moveaxis(pulled, (0, 1), (2, 3))
 
     def _blocks(self, reading: Reading) -> jax.Array:
         """(3, A, 3, A, L): the atoms' part."""

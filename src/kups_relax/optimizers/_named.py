@@ -74,6 +74,21 @@ def lbfgs(
     return chain(*members)
 
 
+def preconditioned(memory_size: int = 8, step: float = 1.0) -> Transform[Any]:
+    """Make the optimizer of the fewest evaluations: steps from a guess of the Hessian.
+
+    A step that raises the energy is taken back and shortened.
+
+    Args:
+        memory_size: Number of pairs kept.
+        step: Multiplies the longest step; see `ScaleByModelHessian`.
+
+    Raises:
+        OptionError: An option has a value that makes no sense.
+    """
+    return chain(ScaleByModelHessian(memory_size, step), BacktrackingLineSearch())
+
+
 def _search(linesearch: Any, max_step_size: float | None) -> Search[Any]:
     if isinstance(linesearch, Search):
         return linesearch
@@ -88,7 +103,7 @@ def _search(linesearch: Any, max_step_size: float | None) -> Search[Any]:
 NAMED: dict[str, Callable[[], Transform[Any]]] = {
     "lbfgs": lbfgs,
     "ase-lbfgs": ase_lbfgs,
-    "preconditioned": ScaleByModelHessian,
+    "preconditioned": preconditioned,
     "lbfgs-backtracking": partial(lbfgs, linesearch="backtracking"),
     "lbfgs-zoom": partial(lbfgs, linesearch="zoom"),
 }

@@ -51,7 +51,7 @@ def n_lanes(n_atoms: int) -> int:
     return 1 if lanes < 16 and jax.default_backend() == "cpu" else lanes
 
 
-def axis_capacity(potential: EnergyModel, n_atoms: int, axis: str, length: int) -> int:
+def axis_capacity(potential: EnergyModel | None, n_atoms: int, axis: str, length: int) -> int:
     """Room for a named axis that its model gives no capacity: a tenth more, on a ladder.
 
     The ladder of atom capacities, or the coarser one that the model asks for: fewer programs are
@@ -59,7 +59,7 @@ def axis_capacity(potential: EnergyModel, n_atoms: int, axis: str, length: int) 
     than powers of two.
 
     Args:
-        potential: Says how coarse.
+        potential: Says how coarse; None for axes that are not its own.
         n_atoms: Atom capacity.
         axis: Which one.
         length: That of the structure.
@@ -67,7 +67,7 @@ def axis_capacity(potential: EnergyModel, n_atoms: int, axis: str, length: int) 
     if axis in internals.AXES:
         return internals.capacity(axis, n_atoms, length)
     needed = length + length // 10
-    factor = potential.coarse.get(axis)
+    factor = None if potential is None else potential.coarse.get(axis)
     if factor is None:
         return next(c for c in atom_capacities() if c >= needed)
     capacity = 32

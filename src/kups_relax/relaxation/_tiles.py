@@ -54,9 +54,9 @@ class Tile:
         self.occupied = np.zeros(size.n_lanes, bool)
         self._coordinates = coordinates
         parameters = potential.parameters() if isinstance(potential, Potential) else None
-        self._terms = _Block(potential.fields(), size, dtype, parameters)
-        self._moves = _Block(coordinates.fields(), size, dtype)
-        self._guide = None if guide is None else _Block(guide.fields(), size, dtype)
+        self._terms = Block(potential.fields(), size, dtype, parameters)
+        self._moves = Block(coordinates.fields(), size, dtype)
+        self._guide = None if guide is None else Block(guide.fields(), size, dtype)
 
     def put(
         self,
@@ -166,7 +166,7 @@ class Tile:
         return None if self._guide is None else self._guide.on_device()
 
 
-class _Block:
+class Block:
     """The arrays of some fields, in all lanes."""
 
     def __init__(
