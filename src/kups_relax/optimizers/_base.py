@@ -400,8 +400,10 @@ def chain(*transforms: Any) -> Chain:
     members: list[Transform[Any]] = []
     for transform in map(as_transform, transforms):
         # A line search has to see all that makes its direction.
-        nested = isinstance(transform, Chain) and transform.search is not None
-        members.extend(transform.transforms if nested else [transform])
+        if isinstance(transform, Chain) and transform.search is not None:
+            members.extend(transform.transforms)
+        else:
+            members.append(transform)
     return Chain(tuple(members))
 
 
