@@ -1,6 +1,7 @@
 """Options in one word, as the command line gives them: name:key=value,key=value."""
 
-import dataclasses
+import inspect
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kups_relax.errors import OptionError
@@ -8,34 +9,53 @@ from kups_relax.errors import OptionError
 T = TypeVar("T")
 
 
-def build(cls: type[T], name: str, options: str) -> T:
-    """Make a dataclass from "key=value,key=value", keys in kebab case.
+def build(maker: Callable[..., T], name: str, options: str) -> T:
+    """Make what "key=value,key=value" asks for, keys in kebab case.
 
     Args:
-        cls: A dataclass.
+        maker: A dataclass, or a function; its parameters are the options.
         name: What messages call it.
         options: Numbers are read as numbers; true, false and none as these; others stay text.
+            Where a default is a whole number, or true or false, the value has to be one.
 
     Raises:
         OptionError: A key does not exist, or a value makes no sense.
     """
-    known = [f.name.replace("_", "-") for f in dataclasses.fields(cls)]  # pyright: ignore
+    defaults = defaults_of(maker)
     values: dict[str, Any] = {}
     for item in filter(None, options.split(",")):
         key, equals, value = item.partition("=")
-        if not equals or key not in known:
-            raise OptionError(
-                f"{name} has no option {item!r}; expected key=value with one of {', '.join(known)}."
-            )
-        values[key.replace("-", "_")] = _value(value)
+        key = key.replace("_", "-")
+        if not equals or key not in defaults:
+            what = f"expected key=value with one of {', '.join(defaults)}" if defaults else "or any"
+            raise OptionError(f"{name} has no option {item!r}; {what}.")
+        values[key.replace("-", "_")] = _value(name, key, value, defaults[key])
     try:
-        return cls(**values)
+        return maker(**values)
     except TypeError as error:
         raise OptionError(f"'{name}:{options}': {error}") from error
 
 
-def _value(text: str) -> Any:
+def defaults_of(maker: Callable[..., Any]) -> dict[str, Any]:
+    """Return the options of a maker by their names in kebab case, with their defaults."""
+    parameters = inspect.signature(maker).parameters.values()
+    return {p.name.replace("_", "-"): p.default for p in parameters}
+
+
+def _value(name: str, key: str, text: str, default: Any) -> Any:
+    value: Any
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        return {"none": None, "true": True, "false": False}.get(text.lower(), text)
+        value = {"none": None, "true": True, "false": False}.get(text.lower(), text)
+    wanted = None
+    if isinstance(default, bool):
+        wanted = None if isinstance(value, bool) else "true or false"
+    elif isinstance(default, int):
+        whole = isinstance(value, float) and value.is_integer()
+        value, wanted = (int(value), None) if whole else (value, "a whole number")
+    elif isinstance(default, float) and not isinstance(value, float):
+        wanted = "a number"
+    if wanted is not None:
+        raise OptionError(f"{name}: {key} is {text!r}; expected {wanted}.")
+    return value

@@ -94,6 +94,7 @@ class Optimizer(AseOptimizer):
                 "__ase_optimizable__. Pass Atoms, a filter of ase.filters, or a band."
             )
         self.transform = optimizers.get(optimizer)
+        optimizers.check_batched(self.transform)
         super().__init__(
             atoms,
             restart,  # pyright: ignore[reportArgumentType]

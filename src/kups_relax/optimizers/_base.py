@@ -1,16 +1,21 @@
 """The contract of optimizers, and how they are chained."""
 
 import abc
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 
 from kups_relax._tree import dataclass, static
 from kups_relax.errors import OptionError
 from kups_relax.ops import rounded
-from kups_relax.optimizers._systems import Lanes
+from kups_relax.optimizers._probe import mixes_rows
+from kups_relax.optimizers._systems import Lanes, keys_of
 
 State = TypeVar("State")
 Tree = Any
@@ -70,11 +75,15 @@ class PerSystemState:
 
 @dataclasses.dataclass(frozen=True)
 class PerSystem(Transform[PerSystemState]):
-    """Run any optax transformation, with a state for each system where systems are lanes.
+    """Run any optax transformation, so that no system's step depends on another's.
 
     In the engine every lane gets its own copy of the state by `jax.vmap`, so that counters,
-    moments and norms are those of one structure. With an `Index` the transformation sees the
-    whole flat tree, as it always does in optax: right for elementwise ones.
+    moments and norms are those of one structure; sums are written out in a fixed order, so that
+    they are exact like those of our own transforms.
+
+    With an `Index` of several systems the transformation sees the whole flat tree, as it always
+    does in optax. That is right, and exact, for elementwise ones; those that mix rows (norms over
+    the tree, noise) are found out by `mixes_rows`, and refused.
 
     Attributes:
         transformation: An `optax.GradientTransformation`.
@@ -83,8 +92,15 @@ class PerSystem(Transform[PerSystemState]):
     transformation: Any
 
     def init(self, parameters: Tree, index_prefix: Tree = None) -> PerSystemState:
-        """See `Transform.init`."""
+        """See `Transform.init`.
+
+        Raises:
+            OptionError: There are several systems in one flat tree, and the transformation would
+                mix them, or asks for more than gradients.
+        """
         lanes = isinstance(index_prefix, Lanes)
+        if not lanes and len(keys_of(index_prefix)) > 1:
+            self._refuse_mixing()
         init = self.transformation.init
         init = jax.vmap(init, in_axes=-1, out_axes=-1) if lanes else init
         return PerSystemState(inner=init(parameters), lanes=lanes)
@@ -92,12 +108,75 @@ class PerSystem(Transform[PerSystemState]):
     def update(
         self, updates: Tree, state: PerSystemState, params: Tree = None, **extra: Any
     ) -> tuple[Tree, PerSystemState]:
-        """See `Transform.update`."""
-        del extra
-        update = self.transformation.update
-        update = jax.vmap(update, in_axes=-1, out_axes=-1) if state.lanes else update
-        updates, inner = rounded(update)(updates, state.inner, params)
+        """See `Transform.update`.
+
+        Args:
+            updates: Gradients, or what an earlier transform made of them.
+            state: From `init` or the last `update`.
+            params: Where the gradients were taken.
+            **extra: Passed on to transformations that take more. Where systems are lanes, arrays
+                have the lanes on their last axis.
+
+        Raises:
+            OptionError: The transformation asks for what it was not given.
+        """
+        arrays = {k: v for k, v in extra.items() if isinstance(v, jax.Array | np.ndarray)}
+        others = {k: v for k, v in extra.items() if k not in arrays}
+        if not state.lanes:
+            arrays = {k: v.reshape(()) if v.shape == (1,) else v for k, v in arrays.items()}
+        run = _run if others else _run_compiled
+        with self._asking_for_more():
+            updates, inner = run(
+                self.transformation, state.lanes, updates, state.inner, params, arrays, **others
+            )
         return updates, PerSystemState(inner=inner, lanes=state.lanes)
+
+    def _refuse_mixing(self) -> None:
+        with self._asking_for_more():
+            mixes = mixes_rows(self.transformation)
+        if mixes:
+            raise OptionError(
+                f"{self.transformation!r} mixes the systems of an Index: with norms over the "
+                "whole tree, or noise by place. Use what works within systems, such as "
+                "ClipByGlobalNorm or ScaleByAseLbfgs of kups_relax.optimizers, or relax with "
+                "kups_relax.relax, where each structure has a state of its own."
+            )
+
+    @contextlib.contextmanager
+    def _asking_for_more(self) -> Iterator[None]:
+        try:
+            yield
+        except TypeError as error:
+            if "missing" not in str(error):
+                raise
+            raise OptionError(
+                f"{self.transformation!r} asks for more than gradients ({error}). It works on one "
+                "system, where you call update with it; optax's line searches take value, grad "
+                "and value_fn. For many systems use 'lbfgs', or 'lbfgs-zoom', which searches "
+                "lines."
+            ) from error
+
+
+def _run(
+    transformation: Any,
+    lanes: bool,
+    updates: Tree,
+    inner: Any,
+    params: Tree,
+    arrays: dict[str, Any],
+    **others: Any,
+) -> tuple[Tree, Any]:
+    """Run an optax transformation, each operation rounded and each sum ordered."""
+    transformation = optax.with_extra_args_support(transformation)
+
+    def one(updates: Tree, inner: Any, params: Tree, arrays: dict[str, Any]) -> tuple[Tree, Any]:
+        return transformation.update(updates, inner, params, **arrays, **others)
+
+    function = jax.vmap(one, in_axes=-1, out_axes=-1) if lanes else one
+    return rounded(function, ordered=True)(updates, inner, params, arrays)
+
+
+_run_compiled = jax.jit(_run, static_argnums=(0, 1))
 
 
 @dataclasses.dataclass(frozen=True)

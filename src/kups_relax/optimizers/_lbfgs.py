@@ -12,7 +12,7 @@ from jax import lax
 from kups_relax._tree import dataclass
 from kups_relax.data import Table
 from kups_relax.errors import OptionError
-from kups_relax.ops import apart, keep, product, root
+from kups_relax.ops import apart, fold, keep, product, root
 from kups_relax.optimizers._base import Transform
 from kups_relax.optimizers._systems import Systems, keys_of
 from kups_relax.optimizers._two_loop import (
@@ -43,6 +43,8 @@ class ScaleByAseLbfgsState:
         weights_memory: Table (n_systems, memory_size): rho = 1/(y.s), 0 where a system has no
             pair in the slot.
         scale: (n_systems,), the initial inverse Hessian of each system, Angstrom^2/eV.
+        products: (2, n_systems, memory_size), s.y and y.y of the pairs, 0 where there is none;
+            None unless the scale is their average.
         small: What the compact recursion keeps of the pairs; None for the textbook's.
         index_prefix: As given to `init`.
         systems: The same, prepared for sums.
@@ -55,6 +57,7 @@ class ScaleByAseLbfgsState:
     diff_updates_memory: Tree
     weights_memory: Table[Any, Any]
     scale: jax.Array
+    products: jax.Array | None
     small: SmallMatrices | None
     index_prefix: Tree
     systems: Systems
@@ -81,10 +84,15 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
         memory_size: Number of pairs kept, at least 1.
         alpha: Initial curvature, eV/Angstrom^2.
         initial_scale: "fixed": 1/alpha always. "adaptive": s.y/y.y of a system's newest pair
-            (Nocedal and Wright, eq. 7.20), 1/alpha before there is one.
+            (Nocedal and Wright, eq. 7.20), 1/alpha before there is one. "averaged": the sum of
+            s.y over the sum of y.y, of all pairs that are kept.
         curvature_guard: Skip pairs with s.y <= 1e-8 |s||y|, which would cost the inverse Hessian
             its positive definiteness, and with it the descent. An adaptive scale then becomes
-            |s|/|y|, the step for a curvature of that size whatever its sign.
+            |s|/|y|, the step for a curvature of that size whatever its sign. So does an averaged
+            one, until there is a pair with positive curvature again.
+        descent_guard: Forget the history of a system whose direction would not lead downhill,
+            and take the scaled gradient instead. Only rounding and pairs of negative curvature
+            make such directions.
 
     References:
         Liu and Nocedal, Math. Program. 1989, 45, 503, doi:10.1007/BF01589116.
@@ -93,17 +101,19 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
 
     memory_size: int = 100
     alpha: float = 70.0
-    initial_scale: Literal["fixed", "adaptive"] = "fixed"
+    initial_scale: Literal["fixed", "adaptive", "averaged"] = "fixed"
     curvature_guard: bool = False
+    descent_guard: bool = False
 
     def __post_init__(self) -> None:
         if not self.memory_size >= 1:
             raise OptionError(f"memory_size is {self.memory_size}; it must be at least 1.")
         if not self.alpha > 0:
             raise OptionError(f"alpha is {self.alpha}; it must be greater than 0.")
-        if self.initial_scale not in ("fixed", "adaptive"):
+        if self.initial_scale not in ("fixed", "adaptive", "averaged"):
             raise OptionError(
-                f"initial_scale is {self.initial_scale!r}; it must be 'fixed' or 'adaptive'."
+                f"initial_scale is {self.initial_scale!r}; it must be 'fixed', 'adaptive' or "
+                "'averaged'."
             )
 
     def init(self, parameters: Tree, index_prefix: Tree = None) -> ScaleByAseLbfgsState:
@@ -121,6 +131,7 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
         parameters = jax.tree.map(jnp.asarray, parameters)
         systems = Systems.of(parameters, index_prefix)
         dtype = jnp.result_type(*jax.tree.leaves(parameters))
+        averaged = self.initial_scale == "averaged"
         memory = jax.tree.map(
             lambda p: jnp.zeros((self.memory_size, *p.shape), p.dtype), parameters
         )
@@ -135,6 +146,7 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
                 data=jnp.zeros((systems.n, self.memory_size), dtype),
             ),
             scale=jnp.full(systems.n, 1 / self.alpha, dtype),
+            products=jnp.zeros((2, systems.n, self.memory_size), dtype) if averaged else None,
             small=SmallMatrices.zeros(self.memory_size, systems.n, dtype),
             index_prefix=index_prefix,
             systems=systems,
@@ -185,6 +197,7 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
             diff_updates_memory=_forget(state.systems, fresh, state.diff_updates_memory),
             weights_memory=state.weights_memory.set_data(weights),
             scale=jnp.where(fresh, start, state.scale),
+            products=jax.tree.map(lambda p: jnp.where(fresh[:, None], 0, p), state.products),
             small=jax.tree.map(lambda m: jnp.where(fresh, 0, m), state.small),
         )
 
@@ -202,13 +215,26 @@ def _update(
     memory_s = store(state.diff_params_memory, newest, pair.s)
     memory_y = store(state.diff_updates_memory, newest, pair.y)
     weights = put(state.weights_memory.data, pair.weight, newest, axis=1)
-
     history = History(memory_s, memory_y, weights, newest, jnp.minimum(state.count, size))
+
+    products = state.products
+    if products is not None:
+        products = put(products, jnp.stack([pair.ys, pair.yy]), newest, axis=2)
+        by_age = products.at[:, :, history.slots].get(mode="promise_in_bounds")
+        average = apart(started, _average, by_age)
+        pair = pair._replace(scale=jnp.where(pair.weight != 0, average, pair.scale))
     if state.small is None:
         small = None
         direction = textbook(systems, history, gradient, pair.scale)
     else:
         direction, small = compact(systems, history, state.small, pair, gradient)
+    if config.descent_guard:
+        lost = ~(systems.dot(gradient, direction) > 0)
+        direction = systems.where(lost, systems.scale(gradient, pair.scale), direction)
+        # What is left in the slots is passed by: weights say what is there.
+        weights = jnp.where(lost[:, None], 0, weights)
+        products = jax.tree.map(lambda p: jnp.where(lost[:, None], 0, p), products)
+        small = jax.tree.map(lambda m: jnp.where(lost, 0, m), small)
     new = dataclasses.replace(
         state,
         count=optax.safe_increment(state.count),
@@ -218,9 +244,16 @@ def _update(
         diff_updates_memory=memory_y,
         weights_memory=state.weights_memory.set_data(weights),
         scale=pair.scale,
+        products=products,
         small=small,
     )
     return direction, new
+
+
+def _average(by_age: jax.Array) -> jax.Array:
+    """The sum of s.y over the sum of y.y, newest pairs first."""
+    ys, yy = fold(by_age, axis=2)
+    return ys / jnp.where(yy > 0, yy, jnp.ones((), yy.dtype))
 
 
 def _newest_pair(
@@ -238,7 +271,7 @@ def _newest_pair(
         valid &= moved
     weight = jnp.where(valid, one / jnp.where(valid, ys, one), zero)
     scale = state.scale
-    if config.initial_scale == "adaptive":
+    if config.initial_scale != "fixed":
         safe = jnp.where(yy > 0, yy, one)
         scale = jnp.where(valid & (ys > 0), ys / safe, scale)
         if config.curvature_guard:
@@ -246,7 +279,7 @@ def _newest_pair(
             scale = jnp.where(moved & ~valid, root(ss / safe), scale)
     nothing = jax.tree.map(jnp.zeros_like, s)
     s, y = systems.where(valid, s, nothing), systems.where(valid, y, nothing)
-    return Pair(s, y, weight, jnp.where(valid, yy, zero), scale)
+    return Pair(s, y, weight, jnp.where(valid, ys, zero), jnp.where(valid, yy, zero), scale)
 
 
 def _forget(systems: Systems, fresh: jax.Array, memory: Tree) -> Tree:

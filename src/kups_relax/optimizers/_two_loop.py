@@ -36,6 +36,7 @@ class Pair(NamedTuple):
     s: Tree
     y: Tree
     weight: jax.Array
+    ys: jax.Array
     yy: jax.Array
     scale: jax.Array
 
