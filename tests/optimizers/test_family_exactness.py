@@ -29,9 +29,7 @@ OPTIMIZERS = {name: ko.get(name) for name in ko.NAMED} | {
     ),
     "polak-ribiere": ko.get("conjugate-gradient:beta=polak-ribiere"),
     "hager-zhang": ko.get("conjugate-gradient:beta=hager-zhang"),
-    "no secants": ko.chain(
-        ko.ConjugateGradient(steps="none"), ko.MaxStepSize(0.1), ko.Scale(-1.0)
-    ),
+    "no secants": ko.chain(ko.ConjugateGradient(steps="none"), ko.MaxStepSize(0.1), ko.Scale(-1.0)),
     "adabelief, all options": ko.get("adabelief:weight-decay=0.01,nesterov=true"),
     "rmsprop, all options": ko.get("rmsprop:momentum=0.9,nesterov=true,centered=true"),
 }

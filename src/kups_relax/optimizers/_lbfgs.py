@@ -43,8 +43,8 @@ class ScaleByAseLbfgsState:
         weights_memory: Table (n_systems, memory_size): rho = 1/(y.s), 0 where a system has no
             pair in the slot.
         scale: (n_systems,), the initial inverse Hessian of each system, Angstrom^2/eV.
-        products: (2, n_systems, memory_size), s.y and y.y of the pairs, 0 where there is none;
-            None unless the scale is their average.
+        ratios: (n_systems, memory_size), s.y/y.y of the pairs, 0 where there is none; None unless
+            the scale is their average.
         small: What the compact recursion keeps of the pairs; None for the textbook's.
         index_prefix: As given to `init`.
         systems: The same, prepared for sums.
@@ -57,7 +57,7 @@ class ScaleByAseLbfgsState:
     diff_updates_memory: Tree
     weights_memory: Table[Any, Any]
     scale: jax.Array
-    products: jax.Array | None
+    ratios: jax.Array | None
     small: SmallMatrices | None
     index_prefix: Tree
     systems: Systems
@@ -84,8 +84,8 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
         memory_size: Number of pairs kept, at least 1.
         alpha: Initial curvature, eV/Angstrom^2.
         initial_scale: "fixed": 1/alpha always. "adaptive": s.y/y.y of a system's newest pair
-            (Nocedal and Wright, eq. 7.20), 1/alpha before there is one. "averaged": the sum of
-            s.y over the sum of y.y, of all pairs that are kept.
+            (Nocedal and Wright, eq. 7.20), 1/alpha before there is one. "averaged": the
+            mean of s.y/y.y of all pairs that are kept.
         curvature_guard: Skip pairs with s.y <= 1e-8 |s||y|, which would cost the inverse Hessian
             its positive definiteness, and with it the descent. An adaptive scale then becomes
             |s|/|y|, the step for a curvature of that size whatever its sign. So does an averaged
@@ -146,7 +146,7 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
                 data=jnp.zeros((systems.n, self.memory_size), dtype),
             ),
             scale=jnp.full(systems.n, 1 / self.alpha, dtype),
-            products=jnp.zeros((2, systems.n, self.memory_size), dtype) if averaged else None,
+            ratios=jnp.zeros((systems.n, self.memory_size), dtype) if averaged else None,
             small=SmallMatrices.zeros(self.memory_size, systems.n, dtype),
             index_prefix=index_prefix,
             systems=systems,
@@ -197,7 +197,7 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
             diff_updates_memory=_forget(state.systems, fresh, state.diff_updates_memory),
             weights_memory=state.weights_memory.set_data(weights),
             scale=jnp.where(fresh, start, state.scale),
-            products=jax.tree.map(lambda p: jnp.where(fresh[:, None], 0, p), state.products),
+            ratios=jax.tree.map(lambda r: jnp.where(fresh[:, None], 0, r), state.ratios),
             small=jax.tree.map(lambda m: jnp.where(fresh, 0, m), state.small),
         )
 
@@ -217,12 +217,13 @@ def _update(
     weights = put(state.weights_memory.data, pair.weight, newest, axis=1)
     history = History(memory_s, memory_y, weights, newest, jnp.minimum(state.count, size))
 
-    products = state.products
-    if products is not None:
-        products = put(products, jnp.stack([pair.ys, pair.yy]), newest, axis=2)
-        by_age = products.at[:, :, history.slots].get(mode="promise_in_bounds")
+    ratios = state.ratios
+    if ratios is not None:
+        ratios = put(ratios, pair.ratio, newest, axis=1)
+        by_age = ratios.at[:, history.slots].get(mode="promise_in_bounds", unique_indices=True)
         average = apart(started, _average, by_age)
-        pair = pair._replace(scale=jnp.where(pair.weight != 0, average, pair.scale))
+        known = (pair.weight != 0) & (average > 0)
+        pair = pair._replace(scale=jnp.where(known, average, pair.scale))
     if state.small is None:
         small = None
         direction = textbook(systems, history, gradient, pair.scale)
@@ -233,7 +234,7 @@ def _update(
         direction = systems.where(lost, systems.scale(gradient, pair.scale), direction)
         # What is left in the slots is passed by: weights say what is there.
         weights = jnp.where(lost[:, None], 0, weights)
-        products = jax.tree.map(lambda p: jnp.where(lost[:, None], 0, p), products)
+        ratios = jax.tree.map(lambda r: jnp.where(lost[:, None], 0, r), ratios)
         small = jax.tree.map(lambda m: jnp.where(lost, 0, m), small)
     new = dataclasses.replace(
         state,
@@ -244,16 +245,16 @@ def _update(
         diff_updates_memory=memory_y,
         weights_memory=state.weights_memory.set_data(weights),
         scale=pair.scale,
-        products=products,
+        ratios=ratios,
         small=small,
     )
     return direction, new
 
 
 def _average(by_age: jax.Array) -> jax.Array:
-    """The sum of s.y over the sum of y.y, newest pairs first."""
-    ys, yy = fold(by_age, axis=2)
-    return ys / jnp.where(yy > 0, yy, jnp.ones((), yy.dtype))
+    """The mean of (n_systems, memory_size) ratios, the newest first; 0 stands for none."""
+    n = fold((by_age != 0).astype(by_age.dtype), axis=1)
+    return fold(by_age, axis=1) / jnp.maximum(n, 1)
 
 
 def _newest_pair(
@@ -279,7 +280,8 @@ def _newest_pair(
             scale = jnp.where(moved & ~valid, root(ss / safe), scale)
     nothing = jax.tree.map(jnp.zeros_like, s)
     s, y = systems.where(valid, s, nothing), systems.where(valid, y, nothing)
-    return Pair(s, y, weight, jnp.where(valid, ys, zero), jnp.where(valid, yy, zero), scale)
+    ratio = jnp.where(valid & (ys > 0), ys / jnp.where(yy > 0, yy, one), zero)
+    return Pair(s, y, weight, jnp.where(valid, yy, zero), ratio, scale)
 
 
 def _forget(systems: Systems, fresh: jax.Array, memory: Tree) -> Tree:
