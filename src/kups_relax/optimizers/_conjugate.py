@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from kups_relax._tree import dataclass
 from kups_relax.errors import OptionError
-from kups_relax.ops import keep, rounded
+from kups_relax.ops import apart, keep, rounded
 from kups_relax.optimizers._base import Transform
-from kups_relax.optimizers._descent import Move, positive
+from kups_relax.optimizers._descent import Move, always, positive
 from kups_relax.optimizers._systems import Systems
 
 Tree = Any
@@ -146,8 +146,8 @@ def _go(
     y = jax.tree.map(jnp.subtract, gradient, state.gradient)
     move = Move.of(systems, s, y, state.started)
 
-    direction, slope = _conjugate(config, gradient, state, move.moved)
-    size2 = systems.dot(direction, direction)
+    needed, conjugate = always(state.started), partial(_conjugate, config)
+    direction, slope, size2 = apart(needed, conjugate, gradient, state, move.moved)
     length = jnp.where(move.moved, move.long * (slope / positive(size2)), 1 / config.alpha)
     step = systems.scale(direction, length)
 
@@ -173,8 +173,8 @@ def _go(
 
 def _conjugate(
     config: ConjugateGradient, gradient: Tree, state: ConjugateGradientState, moved: jax.Array
-) -> tuple[Tree, jax.Array]:
-    """Make a direction, uphill, that is conjugate to the last one; and the slope along it."""
+) -> tuple[Tree, jax.Array, jax.Array]:
+    """Make a direction, uphill, conjugate to the last one; its slope, and its norm squared."""
     systems, old = state.systems, state.direction
     y = jax.tree.map(jnp.subtract, gradient, state.origin)
     gg, gy = systems.dot(gradient, gradient), systems.dot(gradient, y)
@@ -192,7 +192,8 @@ def _conjugate(
     direction = jax.tree.map(jnp.add, gradient, systems.scale(old, beta))
     slope, size2 = systems.dot(gradient, direction), systems.dot(direction, direction)
     lost = ~(slope > _COSINE * (jnp.sqrt(gg) * jnp.sqrt(size2)))
-    return systems.where(lost, gradient, direction), jnp.where(lost, gg, slope)
+    direction = systems.where(lost, gradient, direction)
+    return direction, jnp.where(lost, gg, slope), jnp.where(lost, gg, size2)
 
 
 def _hager_zhang(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from kups_relax._tree import dataclass
 from kups_relax.errors import OptionError
-from kups_relax.ops import keep, rounded
+from kups_relax.ops import apart, keep, rounded
 from kups_relax.optimizers._base import Transform
 from kups_relax.optimizers._systems import Systems
 
@@ -130,6 +130,10 @@ class Move:
     @classmethod
     def of(cls, systems: Systems, s: Tree, y: Tree, started: jax.Array) -> "Move":
         """Learn from differences of parameters and of gradients. Inside `rounded`."""
+        return apart(always(started), cls._of, systems, s, y, started)
+
+    @classmethod
+    def _of(cls, systems: Systems, s: Tree, y: Tree, started: jax.Array) -> "Move":
         ss, sy, yy = systems.dot(s, s), systems.dot(s, y), systems.dot(y, y)
         moved = started & (ss > 0) & (yy > 0)
         convex = moved & (sy > 1e-8 * (jnp.sqrt(ss) * jnp.sqrt(yy)))
@@ -142,6 +146,11 @@ class Move:
             long=jnp.where(convex, ss / positive(jnp.where(convex, sy, 1)), size),
             short=jnp.where(convex, sy / positive(yy), size),
         )
+
+
+def always(started: jax.Array) -> jax.Array:
+    """A truth that the compiler does not know, for `ops.apart`."""
+    return jnp.sum(started, dtype=jnp.int32) >= 0
 
 
 def positive(x: jax.Array) -> jax.Array:

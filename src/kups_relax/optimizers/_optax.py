@@ -84,7 +84,11 @@ class FromOptax:
     """Make one of optax's optimizers, followed by a bound on the step.
 
     Its options are those of optax's function, with defaults of its own for some, and
-    `max_step_size`.
+    `max_step_size`. Learning rates are for Angstrom and eV. With a rate that does not decay, many
+    swing about the minimum with steps of its size: rmsprop, lion and optimistic-adam-v2 as a rule,
+    rprop, adamax, nadam and amsgrad often; adam, adabelief, yogi and adan mostly come to rest.
+    "lbfgs" needs fewer evaluations than any of them. Weight decay pulls positions towards the
+    origin, and cells towards what they were: it moves minima.
 
     Attributes:
         name: Of ours.
