@@ -128,7 +128,8 @@ def _programs(
         start = jax.ShapeDtypeStruct(x.shape, x.dtype)
         treedef = jax.tree.structure(jax.eval_shape(lambda p: transform.init(p, lanes), start))
         state = jax.tree.unflatten(treedef, arrays)
-        return transform.update(gradient, state, x, value=value)
+        extra = {"value": value} if transform.needs_value else {}
+        return transform.update(gradient, state, x, **extra)
 
     def step(arrays: list[Any], x: jax.Array, *pull: jax.Array) -> tuple[jax.Array, list[Any]]:
         traces.append((transform, shape))
