@@ -31,6 +31,7 @@ NAMES = (
     "kills",
     "xtb",
     "interop",
+    "evaluations",
 )
 # Run when they are named: they need packages that are no part of a default installation.
 EXTRAS = ("torch_sim",)

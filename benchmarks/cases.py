@@ -26,6 +26,20 @@ DRUGS = {
     "ropivacaine": "CCCN1CCCCC1C(=O)Nc1c(C)cccc1C",
 }
 
+# Ten more of 33 to 50 atoms: with them, twenty of 30 to 60.
+MORE_DRUGS = {
+    "celecoxib": "Cc1ccc(cc1)-c1cc(nn1-c1ccc(cc1)S(N)(=O)=O)C(F)(F)F",
+    "tolbutamide": "CCCCNC(=O)NS(=O)(=O)c1ccc(C)cc1",
+    "fluoxetine": "CNCCC(Oc1ccc(cc1)C(F)(F)F)c1ccccc1",
+    "warfarin": "CC(=O)CC(c1ccccc1)C1=C(O)c2ccccc2OC1=O",
+    "oseltamivir": "CCOC(=O)C1=CC(OC(CC)CC)C(NC(C)=O)C(N)C1",
+    "penicillin G": "CC1(C)S[C@@H]2[C@H](NC(=O)Cc3ccccc3)C(=O)N2[C@H]1C(=O)O",
+    "ciprofloxacin": "O=C(O)c1cn(C2CC2)c2cc(N3CCNCC3)c(F)cc2c1=O",
+    "estradiol": "C[C@]12CC[C@H]3[C@@H](CCc4cc(O)ccc34)[C@@H]1CC[C@@H]2O",
+    "bromhexine": "CN(Cc1cc(Br)cc(Br)c1N)C1CCCCC1",
+    "loratadine": "CCOC(=O)N1CCC(=C2c3ccc(Cl)cc3CCc3cccnc32)CC1",
+}
+
 
 def argon_clusters(n: int, sizes: Sequence[int], seed: int = 0) -> list[ase.Atoms]:
     """Make random clusters in which no two atoms start closer than 0.85 sigma."""

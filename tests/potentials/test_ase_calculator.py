@@ -66,7 +66,8 @@ def test_float32_rounds_what_the_calculator_gives():
     assert np.array_equal(atoms.get_forces().astype(np.float32), forces)
 
 
-def test_a_structure_is_evaluated_once_a_step_by_a_calculator_of_its_own():
+@pytest.mark.parametrize("optimizer", kr.optimizers.NAMED)
+def test_a_structure_has_a_calculator_of_its_own_and_is_given_its_count(optimizer):
     made = []
 
     def factory():
@@ -74,7 +75,8 @@ def test_a_structure_is_evaluated_once_a_step_by_a_calculator_of_its_own():
         return made[-1]
 
     structures = [*molecules(), rattled("Cu4")]
-    result = relax(structures, factory)
+    result = relax(structures, factory, optimizer, {**QUICK, "cell": "frechet"})
+    assert len(made) == len(structures)
     assert sorted(c.n_calls for c in made) == sorted(result.n_evaluations)
 
 
