@@ -40,7 +40,7 @@ PotentialName = Annotated[
     ),
 ]
 OptimizerName = Annotated[
-    str, typer.Option(help="name, or name:key=value,... (see the command optimizers).")
+    str, typer.Option(help="name, or name:key=value,... (see kups-relax optimizers).")
 ]
 Fmax = Annotated[float, typer.Option(help="Longest force allowed, eV/Angstrom.")]
 MaxSteps = Annotated[int, typer.Option(help="Moves allowed to each structure.")]
