@@ -1,6 +1,10 @@
-"""Run all benchmarks, or those that are named, and write results/NAME.json for each."""
+"""Run all benchmarks, or those that are named, and write results/NAME.json for each.
+
+What follows the name `evaluations` are its sets and options: see `benchmarks.evaluations`.
+"""
 
 import importlib
+import runpy
 import sys
 
 from benchmarks.report import save
@@ -37,6 +41,10 @@ NAMES = (
 EXTRAS = ("torch_sim",)
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["evaluations"] and sys.argv[2:]:
+        sys.argv = [*sys.argv[1:], "--save"]
+        runpy.run_module("benchmarks.evaluations", run_name="__main__", alter_sys=True)
+        sys.exit()
     chosen = [name.replace("-", "_") for name in sys.argv[1:]] or list(NAMES)
     unknown = sorted(set(chosen) - {*NAMES, *EXTRAS})
     if unknown:

@@ -14,6 +14,8 @@ if __name__ == "__main__":
     parser.add_argument("--records", type=pathlib.Path, help="a file that keeps rows of structures")
     parser.add_argument("--save", action="store_true", help="write into the recorded results")
     asked = parser.parse_args()
+    if unknown := sorted(set(asked.sets) - {*sets.SETS, "robustness"}):
+        parser.error(f"there is no set {', '.join(unknown)}")
     for name in asked.sets or [*sets.SETS, "robustness"]:
         if name == "robustness":
             figures = robustness.main(tuple(asked.ours))

@@ -1,6 +1,7 @@
 """Options in one word, as the command line gives them: name:key=value,key=value."""
 
-import dataclasses
+import inspect
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kups_relax.errors import OptionError
@@ -8,34 +9,62 @@ from kups_relax.errors import OptionError
 T = TypeVar("T")
 
 
-def build(cls: type[T], name: str, options: str) -> T:
-    """Make a dataclass from "key=value,key=value", keys in kebab case.
+def build(maker: Callable[..., T], name: str, options: str) -> T:
+    """Make what "key=value,key=value" asks for, keys in kebab case.
 
     Args:
-        cls: A dataclass.
+        maker: A dataclass, or a function; its parameters are the options.
         name: What messages call it.
         options: Numbers are read as numbers; true, false and none as these; others stay text.
+            Where the maker wants a number, a whole number, or true or false, the value has to be
+            one: its annotation says so, or where there is none, its default.
 
     Raises:
         OptionError: A key does not exist, or a value makes no sense.
     """
-    known = [f.name.replace("_", "-") for f in dataclasses.fields(cls)]  # pyright: ignore
+    parameters = {p.name.replace("_", "-"): p for p in inspect.signature(maker).parameters.values()}
     values: dict[str, Any] = {}
     for item in filter(None, options.split(",")):
         key, equals, value = item.partition("=")
-        if not equals or key not in known:
+        key = key.replace("_", "-")
+        if not parameters:
+            raise OptionError(f"{name} has no option {item!r}; it has none at all.")
+        if not equals or key not in parameters:
             raise OptionError(
-                f"{name} has no option {item!r}; expected key=value with one of {', '.join(known)}."
+                f"{name} has no option {item!r}; expected key=value with one of "
+                f"{', '.join(parameters)}."
             )
-        values[key.replace("-", "_")] = _value(value)
+        values[key.replace("-", "_")] = _value(name, key, value, _kind(parameters[key]))
     try:
-        return cls(**values)
+        return maker(**values)
     except TypeError as error:
         raise OptionError(f"'{name}:{options}': {error}") from error
 
 
-def _value(text: str) -> Any:
+def defaults_of(maker: Callable[..., Any]) -> dict[str, Any]:
+    """Return the options of a maker by their names in kebab case, with their defaults."""
+    parameters = inspect.signature(maker).parameters.values()
+    return {p.name.replace("_", "-"): p.default for p in parameters}
+
+
+def _kind(parameter: inspect.Parameter) -> Any:
+    if parameter.annotation is parameter.empty:
+        return type(parameter.default)
+    return parameter.annotation
+
+
+def _value(name: str, key: str, text: str, kind: Any) -> Any:
+    value: Any
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        return {"none": None, "true": True, "false": False}.get(text.lower(), text)
+        value = {"none": None, "true": True, "false": False}.get(text.lower(), text)
+    if kind is bool and not isinstance(value, bool):
+        raise OptionError(f"{name}: {key} is {text!r}; expected true or false.")
+    if kind is int:
+        if not (isinstance(value, float) and value.is_integer()):
+            raise OptionError(f"{name}: {key} is {text!r}; expected a whole number.")
+        return int(value)
+    if kind is float and (isinstance(value, bool) or not isinstance(value, float | None)):
+        raise OptionError(f"{name}: {key} is {text!r}; expected a number.")
+    return value

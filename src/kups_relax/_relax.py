@@ -75,8 +75,9 @@ def relax(
             these; or an `io.Stream` of them. It is read while others relax, as far as is needed:
             with a store as `output` it may be of any size.
         potential: A potential, or its name: `kups_relax.potentials`.
-        optimizer: "lbfgs", "ase-lbfgs" (ASE's to the letter), or an optimizer built with
-            `kups_relax.optimizers` or optax.
+        optimizer: A name, with options if you like ("lbfgs", "lbfgs-zoom", "fire:dt=0.05",
+            "adam:learning-rate=0.02"; the command `kups-relax optimizers` lists all), or an
+            optimizer built with `kups_relax.optimizers` or optax.
         fmax: Convergence threshold, eV/Angstrom, for the longest force on an atom after
             constraints and, where cells change, the longest row of the forces on the cell.
         max_steps: Moves allowed to each structure.
@@ -124,6 +125,7 @@ def relax(
     check_platform()
     potential = potentials.get(potential)
     optimizer = optimizers.get(optimizer)
+    optimizers.check_batched(optimizer)
     _check_options(fmax, max_steps, dtype, n_workers, checkpoint)
     cell = coordinates.get(cell)
     trajectories = _Trajectories(trajectory, trajectory_of)

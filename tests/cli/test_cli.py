@@ -175,8 +175,22 @@ def test_potentials_lists_names_and_options_that_work(command):
     assert "    cutoff=None" in out
 
 
+def test_optimizers_lists_names_and_options_that_work(command, clusters):
+    from kups_relax import optimizers
+
+    status, out, _ = command("optimizers")
+    assert status == 0
+    for name in optimizers.NAMED:
+        assert name in out
+    assert "    maxstep=0.2" in out
+    assert "    learning-rate=0.02" in out
+    named = ("--optimizer", "fire:dt=0.2,maxstep=0.3", "--max-steps", 3)
+    assert command("relax", clusters, *ARGON, *named)[0] == 1
+
+
 @pytest.mark.parametrize(
-    "name", ["relax", "verify", "check", "potentials", "info", "export", "report", None]
+    "name",
+    ["relax", "verify", "check", "potentials", "optimizers", "info", "export", "report", None],
 )
 def test_help_is_0(name, command):
     status, out, _ = command(*([name] if name else []), "--help")

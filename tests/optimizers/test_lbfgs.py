@@ -216,7 +216,9 @@ def test_options_without_sense_are_refused(make, options, message):
 
 
 def test_an_initial_scale_that_does_not_exist_is_refused():
-    with pytest.raises(OptionError, match="'adaptiv'; it must be 'fixed' or 'adaptive'"):
+    with pytest.raises(
+        OptionError, match="'adaptiv'; it must be 'fixed', 'adaptive' or 'averaged'"
+    ):
         ko.ScaleByAseLbfgs(initial_scale="adaptiv")
 
 

@@ -66,7 +66,13 @@ def test_float32_rounds_what_the_calculator_gives():
     assert np.array_equal(atoms.get_forces().astype(np.float32), forces)
 
 
-@pytest.mark.parametrize("optimizer", kr.optimizers.NAMED)
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        pytest.param(name, marks=[] if name in ("lbfgs", "lbfgs-zoom") else pytest.mark.slow)
+        for name in kr.optimizers.NAMED
+    ],
+)
 def test_a_structure_has_a_calculator_of_its_own_and_is_given_its_count(optimizer):
     made = []
 

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from cliffs import Cliff
 from test_checkpoint import LIMITS, assert_same_outcomes, finish, through_a_file
 from test_scheduler import jobs_of
+from test_step import Run, boron
 
 import kups_relax as kr
 from helpers import DTYPES, argon, argon_clusters, assert_same_bits, assert_same_result
 from kups_relax import optimizers as ko
-from kups_relax.relaxation import _batch
+from kups_relax.relaxation import Status, _batch
 from kups_relax.relaxation._batch import Batch
 
 SEARCHES = ("lbfgs-zoom", "lbfgs-backtracking")
@@ -147,6 +149,20 @@ def test_cells_are_searched_along_the_enthalpy(optimizer, cell):
     assert (result.n_evaluations <= 1.5 * plain.n_evaluations + 5).all()
     alone = relax(crystals[1:2], "emt", optimizer, **options)
     assert_same_result(alone, 0, result, 1)
+
+
+@pytest.mark.parametrize("optimizer", SEARCHES)
+def test_a_trial_that_is_not_finite_is_no_end(optimizer):
+    # Its minimum lies beyond the cliff: without a search it ends as soon as it falls.
+    plain = Run([boron(1.3)], Cliff()).advance(max_steps=12)
+    assert plain.status[0] == Status.NON_FINITE
+    run = Run([boron(1.3)], Cliff(), optimizer=optimizer).advance(max_steps=12)
+    positions, energy, _, fmax, status, n_steps = run.lane(0)
+    assert (status, n_steps) == (Status.MAX_STEPS, 12)
+    assert np.isfinite([energy, fmax]).all()
+    assert (np.linalg.norm(positions[:, :2], axis=0) >= 0.5).all()
+    assert np.asarray(run.state.n_evaluations)[0] > 13
+    assert energy < plain.lane(0)[1]
 
 
 def test_a_tile_goes_on_in_the_middle_of_a_line(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What optimizers that guess the Hessian need to know of an ASE object: its internal coordinates."""
+"""What a guess of the Hessian needs to know of an ASE object."""
 
 import dataclasses
 import math
@@ -101,7 +101,7 @@ class Guess:
 
 
 def _scale(what: Any) -> tuple[float, np.ndarray]:
-    """What a filter multiplies the rows of its cell by, and what these are where nothing is strained.
+    """What a filter multiplies the rows of its cell by, and what these are without strain.
 
     A FrechetCellFilter has the logarithm of a deformation that is multiplied by another factor.
     """

@@ -158,7 +158,9 @@ def _programs(
         like = jax.ShapeDtypeStruct(x.shape, x.dtype)
         treedef = jax.tree.structure(jax.eval_shape(start, like))
         state = jax.tree.unflatten(treedef, arrays)
-        extra = {"value": value} if chart is None else {"value": value, "chart": chart}
+        extra: dict[str, Any] = {"value": value} if transform.needs_value else {}
+        if chart is not None:
+            extra["chart"] = chart
         return transform.update(gradient, state, x, **extra)
 
     def step(arrays: list[Any], x: jax.Array, *pull: Any) -> tuple[jax.Array, list[Any]]:

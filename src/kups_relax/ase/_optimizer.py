@@ -97,6 +97,7 @@ class Optimizer(AseOptimizer):
                 "__ase_optimizable__. Pass Atoms, a filter of ase.filters, or a band."
             )
         self.transform = optimizers.get(optimizer)
+        optimizers.check_batched(self.transform)
         super().__init__(
             atoms,
             restart,  # pyright: ignore[reportArgumentType]
@@ -122,10 +123,15 @@ class Optimizer(AseOptimizer):
         gradient = self._get_gradient(forces)
         x = self._learn(self.optimizable.get_x(), gradient, self._value())
         self.optimizable.set_x(x)
-        if self.transform.needs_value:
+        if self._searches:
             self._search(x)
         if self.restart is not None:
             self.dump(self._state())
+
+    @property
+    def _searches(self) -> bool:
+        """Whether there is a line search, whose trials are no steps."""
+        return isinstance(self.transform, Chain) and self.transform.search is not None
 
     def _value(self) -> float:
         """What is minimised; NaN where nobody asks.
@@ -138,13 +144,15 @@ class Optimizer(AseOptimizer):
         if isinstance(self.atoms, BaseNEB):
             raise OptionError(
                 f"{type(self.atoms).__name__}: the forces of a band are not the slope of an energy,"
-                f" which {self._description()} needs. Use an optimizer without a line search."
+                f" which {self._description()} needs. Use one that asks for no energies, such as "
+                "'lbfgs'."
             )
         value = self.optimizable.get_value()
         if not np.isfinite(value):
             raise OptionError(
                 f"{type(self.atoms).__name__}: its value is {value}, and {self._description()} "
-                "needs what the forces are the slope of. Use an optimizer without a line search."
+                "needs what the forces are the slope of. Use one that asks for no energies, such "
+                "as 'lbfgs'."
             )
         return float(value)
 
@@ -171,7 +179,7 @@ class Optimizer(AseOptimizer):
             OptionError: There is a line search, which cannot tell what was tried between images.
             StructureError: The images have other coordinates than this optimizer's object.
         """
-        if self.transform.needs_value:
+        if self._searches:
             raise OptionError(
                 "replay_trajectory: a line search cannot be replayed, as images do not say what it "
                 "tried between them. Write a restart file, and go on from that."
@@ -189,7 +197,8 @@ class Optimizer(AseOptimizer):
                     f"has {self.optimizable.ndofs()}. Only trajectories of the same atoms, "
                     "without a filter, can be replayed."
                 )
-            self._learn(x, -forces, np.nan)
+            value = image.get_potential_energy() if self.transform.needs_value else np.nan
+            self._learn(x, -forces, value)
 
     def todict(self) -> dict[str, Any]:
         """Describe the run, for trajectories."""

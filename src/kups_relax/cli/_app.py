@@ -39,7 +39,9 @@ PotentialName = Annotated[
         "package.module:factory, model.py:factory.",
     ),
 ]
-OptimizerName = Annotated[str, typer.Option(help="lbfgs, or ase-lbfgs (ASE's to the letter).")]
+OptimizerName = Annotated[
+    str, typer.Option(help="name, or name:key=value,... (see kups-relax optimizers).")
+]
 Fmax = Annotated[float, typer.Option(help="Longest force allowed, eV/Angstrom.")]
 MaxSteps = Annotated[int, typer.Option(help="Moves allowed to each structure.")]
 Cell = Annotated[
@@ -229,6 +231,18 @@ def potentials() -> None:
         print(f"{name:15s} {(cls.__doc__ or '').splitlines()[0]}")
         for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
             print(f"    {field.name.replace('_', '-')}={field.default}")
+
+
+@app.command()
+def optimizers() -> None:
+    """List the optimizers and their options, with defaults."""
+    from kups_relax._options import defaults_of
+    from kups_relax.optimizers import NAMED
+
+    for name, maker in NAMED.items():
+        print(f"{name:20s} {(maker.__doc__ or '').splitlines()[0]}")
+        for option, default in defaults_of(maker).items():
+            print(f"    {option}={default}")
 
 
 def main() -> NoReturn:

@@ -26,6 +26,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
+from kups_relax.ops._sums import fold
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _BITS = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
@@ -60,17 +62,20 @@ def _hidden(divisor: Any, like: Any) -> jax.Array:
     return lax.optimization_barrier(jnp.broadcast_to(jnp.asarray(divisor, like.dtype), like.shape))
 
 
-def rounded(function: F) -> F:
+def rounded(function: F, *, ordered: bool = False) -> F:
     """Rewrite a function of arrays so that each operation is rounded on its own.
 
     The function is traced, and traced again with `keep` behind all that a compiler might merge
     with what follows, in loops and branches too. Apply it outermost, after differentiation and
-    `jax.vmap`, just inside `jax.jit`. Products inside matrix multiplications and convolutions
-    are out of reach.
+    `jax.vmap`, just inside `jax.jit`. Products inside convolutions are out of reach, and without
+    `ordered` those inside matrix multiplications.
 
     Args:
         function: Takes and returns pytrees of arrays. A product that stands outside, and whose
             value is passed in, is not covered: round it too, or compute it in here.
+        ordered: Whether sums and matrix products are written out, by `fold`, so that their order
+            is none of the compiler's business either. For code that is not ours; ours says
+            `fold` itself.
     """
 
     @wraps(function)
@@ -85,7 +90,7 @@ def rounded(function: F) -> F:
 
         closed = jax.make_jaxpr(flat)(*leaves)
         inputs = [_Value(jnp.asarray(leaf), False) for leaf in leaves]
-        out = _evaluate(closed.jaxpr, closed.consts, inputs)
+        out = _evaluate(closed.jaxpr, closed.consts, inputs, ordered)
         assert out_tree is not None
         return jax.tree.unflatten(out_tree, [_closed(x) for x in out])
 
@@ -116,7 +121,9 @@ def _closed(value: _Value, *kinds: str) -> Any:
     return keep(jnp.asarray(value.array)) if is_open and floating else value.array
 
 
-def _evaluate(jaxpr: core.Jaxpr, consts: Any, args: Sequence[_Value]) -> list[_Value]:
+def _evaluate(
+    jaxpr: core.Jaxpr, consts: Any, args: Sequence[_Value], ordered: bool
+) -> list[_Value]:
     values: dict[Any, _Value] = {}
 
     def read(atom: Any) -> _Value:
@@ -125,19 +132,21 @@ def _evaluate(jaxpr: core.Jaxpr, consts: Any, args: Sequence[_Value]) -> list[_V
     values.update(zip(jaxpr.constvars, [_Value(c, True) for c in consts], strict=True))
     values.update(zip(jaxpr.invars, args, strict=True))
     for equation in jaxpr.eqns:
-        out = _apply(equation, [read(atom) for atom in equation.invars])
+        out = _apply(equation, [read(atom) for atom in equation.invars], ordered)
         values.update(zip(equation.outvars, out, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _apply(equation: Any, inputs: list[_Value]) -> list[_Value]:
+def _apply(equation: Any, inputs: list[_Value], ordered: bool) -> list[_Value]:
     name = equation.primitive.name
     if name in _INLINED:
         inner = equation.params[_INLINED[name]]
         inner = inner if isinstance(inner, core.ClosedJaxpr) else core.ClosedJaxpr(inner, ())
-        return _evaluate(inner.jaxpr, inner.consts, inputs)
+        return _evaluate(inner.jaxpr, inner.consts, inputs, ordered)
     few = name == "broadcast_in_dim" or all(x.few for x in inputs)
     if jnp.issubdtype(getattr(equation.outvars[0].aval, "dtype", jnp.int32), jnp.floating):
+        if ordered and name in _SUMS:
+            return [_Value(_SUMS[name](*[x.array for x in inputs], **equation.params), few)]
         out = _arithmetic(equation, inputs)
         if out is not None:
             return [_Value(out[0], few, out[1])]
@@ -149,7 +158,7 @@ def _apply(equation: Any, inputs: list[_Value]) -> list[_Value]:
         bodies = value if isinstance(value, tuple) else (value,)
         if any(isinstance(body, core.ClosedJaxpr) for body in bodies):
             flags = _flags(name, key, params, inputs)
-            bodies = tuple(_convert(body, flags) for body in bodies)
+            bodies = tuple(_convert(body, flags, ordered) for body in bodies)
             params[key] = bodies if isinstance(value, tuple) else bodies[0]
             args, still_open = [_closed(x) for x in inputs], frozenset()
     out = equation.primitive.bind(*args, **params)
@@ -220,17 +229,41 @@ def _flags(name: str, key: str, params: dict[str, Any], inputs: list[_Value]) ->
     return flags
 
 
-def _convert(closed: Any, few: list[bool]) -> Any:
+def _convert(closed: Any, few: list[bool], ordered: bool) -> Any:
     if not isinstance(closed, core.ClosedJaxpr):
         return closed
     few = few if len(few) == len(closed.jaxpr.invars) else [False] * len(closed.jaxpr.invars)
 
     def body(*args: Any) -> list[Any]:
         inputs = [_Value(*x) for x in zip(args, few, strict=True)]
-        return [_closed(x) for x in _evaluate(closed.jaxpr, closed.consts, inputs)]
+        return [_closed(x) for x in _evaluate(closed.jaxpr, closed.consts, inputs, ordered)]
 
     arrays = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in closed.jaxpr.invars]
     return jax.make_jaxpr(body)(*arrays)
+
+
+def _sum(x: jax.Array, *, axes: Sequence[int], **_: Any) -> jax.Array:
+    """What `reduce_sum` gives, in the order of `fold`."""
+    first = jnp.moveaxis(x, axes, range(len(axes)))
+    return fold(first.reshape(-1, *first.shape[len(axes) :]))
+
+
+def _matrix_product(
+    a: jax.Array, b: jax.Array, *, dimension_numbers: Any, preferred_element_type: Any, **_: Any
+) -> jax.Array:
+    """What `dot_general` gives, each product rounded, in the order of `fold`."""
+    (a_summed, b_summed), (a_batch, b_batch) = dimension_numbers
+    # Summed axes first, then those of the batch, then what is left.
+    n = len(a_summed) + len(a_batch)
+    a = jnp.moveaxis(a, (*a_summed, *a_batch), range(n))
+    b = jnp.moveaxis(b, (*b_summed, *b_batch), range(n))
+    a = a.reshape(*a.shape, *(1,) * (b.ndim - n))
+    b = b.reshape(*b.shape[:n], *(1,) * (a.ndim - b.ndim), *b.shape[n:])
+    total = _sum(product(a, b), axes=range(len(a_summed)))
+    return total if preferred_element_type is None else total.astype(preferred_element_type)
+
+
+_SUMS = {"reduce_sum": _sum, "dot_general": _matrix_product}
 
 
 def _power(x: jax.Array, exponent: int) -> jax.Array:

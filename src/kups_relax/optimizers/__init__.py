@@ -1,12 +1,19 @@
 """Optimizers that work per system, on any pytree. They know nothing of atoms."""
 
 from kups_relax.optimizers._backtracking import BacktrackingLineSearch as BacktrackingLineSearch
-from kups_relax.optimizers._base import Chain as Chain
-from kups_relax.optimizers._base import PerSystem as PerSystem
 from kups_relax.optimizers._base import Search as Search
 from kups_relax.optimizers._base import Transform as Transform
 from kups_relax.optimizers._base import apply_updates as apply_updates
-from kups_relax.optimizers._base import chain as chain
+from kups_relax.optimizers._chain import Chain as Chain
+from kups_relax.optimizers._chain import chain as chain
+from kups_relax.optimizers._conjugate import ConjugateGradient as ConjugateGradient
+from kups_relax.optimizers._conjugate import ConjugateGradientState as ConjugateGradientState
+from kups_relax.optimizers._descent import GradientDescent as GradientDescent
+from kups_relax.optimizers._descent import GradientDescentState as GradientDescentState
+from kups_relax.optimizers._fire import Fire as Fire
+from kups_relax.optimizers._fire import Fire2 as Fire2
+from kups_relax.optimizers._fire import Fire2State as Fire2State
+from kups_relax.optimizers._fire import FireState as FireState
 from kups_relax.optimizers._lbfgs import ScaleByAseLbfgs as ScaleByAseLbfgs
 from kups_relax.optimizers._lbfgs import ScaleByAseLbfgsState as ScaleByAseLbfgsState
 from kups_relax.optimizers._lbfgs import scale_by_ase_lbfgs as scale_by_ase_lbfgs
@@ -18,9 +25,14 @@ from kups_relax.optimizers._line_search import Point as Point
 from kups_relax.optimizers._line_search import Verdict as Verdict
 from kups_relax.optimizers._model_hessian import ScaleByModelHessian as ScaleByModelHessian
 from kups_relax.optimizers._named import NAMED as NAMED
+from kups_relax.optimizers._named import abc_fire as abc_fire
 from kups_relax.optimizers._named import ase_lbfgs as ase_lbfgs
+from kups_relax.optimizers._named import check_batched as check_batched
+from kups_relax.optimizers._named import conjugate_gradient as conjugate_gradient
 from kups_relax.optimizers._named import get as get
+from kups_relax.optimizers._named import gradient_descent as gradient_descent
 from kups_relax.optimizers._named import lbfgs as lbfgs
+from kups_relax.optimizers._per_system import PerSystem as PerSystem
 from kups_relax.optimizers._steps import ClipByGlobalNorm as ClipByGlobalNorm
 from kups_relax.optimizers._steps import ClipByValue as ClipByValue
 from kups_relax.optimizers._steps import MaxStepSize as MaxStepSize

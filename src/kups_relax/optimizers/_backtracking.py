@@ -16,8 +16,9 @@ class BacktrackingLineSearch(LineSearch):
     """Take a step once its value is low enough (Armijo's condition), and shorten it before.
 
     For directions that come with a length, such as L-BFGS's: nearly every first trial is taken,
-    and no structure climbs. It does not see to it that slopes become less, so L-BFGS needs its
-    curvature guard. With a gradient for a direction use `initial="keep"`.
+    and no structure climbs, but by the shortest of `max_trials` steps. It does not see to it that
+    slopes become less, so L-BFGS needs its curvature guard. With a gradient for a direction use
+    `initial="keep"`.
 
     Trials without a finite value are shortened as well.
 
@@ -54,7 +55,8 @@ class BacktrackingLineSearch(LineSearch):
         # Of a parabola, this slope is Armijo's condition.
         gentle = trial.slope <= (2.0 * self.decrease - 1.0) * line.origin.slope
         good = self.low_enough(line, trial) | (flat & gentle)
-        good &= jnp.isfinite(trial.value) & jnp.isfinite(trial.slope)
+        known = jnp.isfinite(trial.value) & jnp.isfinite(trial.slope)
+        good &= known
         out = line.n_trials >= self.max_trials
         if self.shrink is not None:
             step = trial.step * self.shrink
@@ -62,4 +64,8 @@ class BacktrackingLineSearch(LineSearch):
             step = between(line.origin, trial, slopes_only=flat)
             step = jnp.where(jnp.isfinite(step), step, trial.step * _MOST)
             step = jnp.clip(step, trial.step * _LEAST, trial.step * _MOST)
-        return Verdict(good | out, out & ~good, follow(line, step=step))
+        # The last chance: the shortest step, or, where that is no good at all, the way back.
+        back = out & ~known
+        going = follow(line, step=jnp.where(back, line.origin.step, step), returning=back)
+        failed = line.returning | (out & known & ~good)
+        return Verdict(good | (out & known), failed, going)

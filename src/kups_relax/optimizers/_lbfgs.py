@@ -12,7 +12,7 @@ from jax import lax
 from kups_relax._tree import dataclass
 from kups_relax.data import Table
 from kups_relax.errors import OptionError
-from kups_relax.ops import apart, keep, product, root
+from kups_relax.ops import apart, fold, keep, product, root
 from kups_relax.optimizers._base import Transform
 from kups_relax.optimizers._systems import Systems, keys_of
 from kups_relax.optimizers._two_loop import (
@@ -43,6 +43,8 @@ class ScaleByAseLbfgsState:
         weights_memory: Table (n_systems, memory_size): rho = 1/(y.s), 0 where a system has no
             pair in the slot.
         scale: (n_systems,), the initial inverse Hessian of each system, Angstrom^2/eV.
+        ratios: (n_systems, memory_size), s.y/y.y of the pairs, 0 where there is none; None unless
+            the scale is their average.
         small: What the compact recursion keeps of the pairs; None for the textbook's.
         index_prefix: As given to `init`.
         systems: The same, prepared for sums.
@@ -55,6 +57,7 @@ class ScaleByAseLbfgsState:
     diff_updates_memory: Tree
     weights_memory: Table[Any, Any]
     scale: jax.Array
+    ratios: jax.Array | None
     small: SmallMatrices | None
     index_prefix: Tree
     systems: Systems
@@ -81,10 +84,15 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
         memory_size: Number of pairs kept, at least 1.
         alpha: Initial curvature, eV/Angstrom^2.
         initial_scale: "fixed": 1/alpha always. "adaptive": s.y/y.y of a system's newest pair
-            (Nocedal and Wright, eq. 7.20), 1/alpha before there is one.
+            (Nocedal and Wright, eq. 7.20), 1/alpha before there is one. "averaged": the
+            mean of s.y/y.y of all pairs that are kept.
         curvature_guard: Skip pairs with s.y <= 1e-8 |s||y|, which would cost the inverse Hessian
             its positive definiteness, and with it the descent. An adaptive scale then becomes
-            |s|/|y|, the step for a curvature of that size whatever its sign.
+            |s|/|y|, the step for a curvature of that size whatever its sign. So does an averaged
+            one, until there is a pair with positive curvature again.
+        descent_guard: Forget the history of a system whose direction would not lead downhill,
+            and take the scaled gradient instead. Only rounding and pairs of negative curvature
+            make such directions.
 
     References:
         Liu and Nocedal, Math. Program. 1989, 45, 503, doi:10.1007/BF01589116.
@@ -93,17 +101,19 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
 
     memory_size: int = 100
     alpha: float = 70.0
-    initial_scale: Literal["fixed", "adaptive"] = "fixed"
+    initial_scale: Literal["fixed", "adaptive", "averaged"] = "fixed"
     curvature_guard: bool = False
+    descent_guard: bool = False
 
     def __post_init__(self) -> None:
         if not self.memory_size >= 1:
             raise OptionError(f"memory_size is {self.memory_size}; it must be at least 1.")
         if not self.alpha > 0:
             raise OptionError(f"alpha is {self.alpha}; it must be greater than 0.")
-        if self.initial_scale not in ("fixed", "adaptive"):
+        if self.initial_scale not in ("fixed", "adaptive", "averaged"):
             raise OptionError(
-                f"initial_scale is {self.initial_scale!r}; it must be 'fixed' or 'adaptive'."
+                f"initial_scale is {self.initial_scale!r}; it must be 'fixed', 'adaptive' or "
+                "'averaged'."
             )
 
     def init(self, parameters: Tree, index_prefix: Tree = None) -> ScaleByAseLbfgsState:
@@ -121,6 +131,7 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
         parameters = jax.tree.map(jnp.asarray, parameters)
         systems = Systems.of(parameters, index_prefix)
         dtype = jnp.result_type(*jax.tree.leaves(parameters))
+        averaged = self.initial_scale == "averaged"
         memory = jax.tree.map(
             lambda p: jnp.zeros((self.memory_size, *p.shape), p.dtype), parameters
         )
@@ -135,6 +146,7 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
                 data=jnp.zeros((systems.n, self.memory_size), dtype),
             ),
             scale=jnp.full(systems.n, 1 / self.alpha, dtype),
+            ratios=jnp.zeros((systems.n, self.memory_size), dtype) if averaged else None,
             small=SmallMatrices.zeros(self.memory_size, systems.n, dtype),
             index_prefix=index_prefix,
             systems=systems,
@@ -177,24 +189,11 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
     def forget(
         self, state: ScaleByAseLbfgsState, which: jax.Array, parameters: Tree
     ) -> ScaleByAseLbfgsState:
-        """See `Transform.forget`. Pairs without a weight are passed by, whatever they are."""
+        """See `Transform.forget`."""
         del parameters
-        weights = jnp.where(which[:, None], 0, state.weights_memory.data)
         start = jnp.asarray(1 / self.alpha, state.scale.dtype)
-        small = state.small
-        if small is not None:
-            zero = jnp.zeros((), small.triangle.dtype)
-            small = dataclasses.replace(
-                small,
-                triangle=jnp.where(which, zero, small.triangle),
-                gram=jnp.where(which, zero, small.gram),
-            )
-        return dataclasses.replace(
-            state,
-            weights_memory=state.weights_memory.set_data(weights),
-            scale=jnp.where(which, start, state.scale),
-            small=small,
-        )
+        state = _without_pairs(state, which)
+        return dataclasses.replace(state, scale=jnp.where(which, start, state.scale))
 
     def reset(
         self, state: ScaleByAseLbfgsState, fresh: jax.Array, parameters: Tree
@@ -205,16 +204,12 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
         is 0, and nothing is stored, as in a first update.
         """
         zero = jax.tree.map(jnp.zeros_like, state.updates)
-        weights = jnp.where(fresh[:, None], 0, state.weights_memory.data)
-        start = jnp.asarray(1 / self.alpha, state.scale.dtype)
         return dataclasses.replace(
-            state,
+            self.forget(state, fresh, parameters),
             params=state.systems.where(fresh, parameters, state.params),
             updates=state.systems.where(fresh, zero, state.updates),
-            diff_params_memory=_forget(state.systems, fresh, state.diff_params_memory),
-            diff_updates_memory=_forget(state.systems, fresh, state.diff_updates_memory),
-            weights_memory=state.weights_memory.set_data(weights),
-            scale=jnp.where(fresh, start, state.scale),
+            diff_params_memory=_wiped(state.systems, fresh, state.diff_params_memory),
+            diff_updates_memory=_wiped(state.systems, fresh, state.diff_updates_memory),
             small=jax.tree.map(lambda m: jnp.where(fresh, 0, m), state.small),
         )
 
@@ -236,14 +231,27 @@ def _update(
     memory_s = store(state.diff_params_memory, newest, pair.s)
     memory_y = store(state.diff_updates_memory, newest, pair.y)
     weights = put(state.weights_memory.data, pair.weight, newest, axis=1)
-
     history = History(memory_s, memory_y, weights, newest, jnp.minimum(state.count, size))
+
+    ratios = state.ratios
+    if ratios is not None:
+        ratios = put(ratios, pair.ratio, newest, axis=1)
+        by_age = ratios.at[:, history.slots].get(mode="promise_in_bounds", unique_indices=True)
+        average = apart(started, _average, by_age)
+        known = (pair.weight != 0) & (average > 0)
+        pair = pair._replace(scale=jnp.where(known, average, pair.scale))
     if state.small is None:
         small = None
         direction = textbook(systems, history, gradient, pair.scale)
     else:
         direction, small = compact(systems, history, state.small, pair, gradient, accepted)
+    lost = None
+    if config.descent_guard:
+        lost = ~(systems.dot(gradient, direction) > 0)
+        direction = systems.where(lost, systems.scale(gradient, pair.scale), direction)
     if accepted is not None:
+        # The direction of the others means nothing.
+        lost = None if lost is None else lost & accepted
         params = systems.where(accepted, params, state.params)
         gradient = systems.where(accepted, gradient, state.updates)
     new = dataclasses.replace(
@@ -255,9 +263,38 @@ def _update(
         diff_updates_memory=memory_y,
         weights_memory=state.weights_memory.set_data(weights),
         scale=pair.scale,
+        ratios=ratios,
         small=small,
     )
-    return direction, new
+    return direction, new if lost is None else _without_pairs(new, lost)
+
+
+def _without_pairs(state: ScaleByAseLbfgsState, which: jax.Array) -> ScaleByAseLbfgsState:
+    """Drop the pairs of some systems.
+
+    What is left in the slots is passed by: weights say what is there.
+    """
+    weights = jnp.where(which[:, None], 0, state.weights_memory.data)
+    ratios = jax.tree.map(lambda r: jnp.where(which[:, None], 0, r), state.ratios)
+    small = state.small
+    if small is not None:
+        small = dataclasses.replace(
+            small,
+            triangle=jnp.where(which, 0, small.triangle),
+            gram=jnp.where(which, 0, small.gram),
+        )
+    return dataclasses.replace(
+        state,
+        weights_memory=state.weights_memory.set_data(weights),
+        ratios=ratios,
+        small=small,
+    )
+
+
+def _average(by_age: jax.Array) -> jax.Array:
+    """The mean of (n_systems, memory_size) ratios, the newest first; 0 stands for none."""
+    n = fold((by_age != 0).astype(by_age.dtype), axis=1)
+    return fold(by_age, axis=1) / jnp.maximum(n, 1)
 
 
 def _newest_pair(
@@ -281,7 +318,7 @@ def _newest_pair(
         valid &= moved
     weight = jnp.where(valid, one / jnp.where(valid, ys, one), zero)
     scale = state.scale
-    if config.initial_scale == "adaptive":
+    if config.initial_scale != "fixed":
         safe = jnp.where(yy > 0, yy, one)
         scale = jnp.where(valid & (ys > 0), ys / safe, scale)
         if config.curvature_guard:
@@ -289,10 +326,11 @@ def _newest_pair(
             scale = jnp.where(moved & ~valid, root(ss / safe), scale)
     nothing = jax.tree.map(jnp.zeros_like, s)
     s, y = systems.where(valid, s, nothing), systems.where(valid, y, nothing)
-    return Pair(s, y, weight, jnp.where(valid, yy, zero), scale)
+    ratio = jnp.where(valid & (ys > 0), ys / jnp.where(yy > 0, yy, one), zero)
+    return Pair(s, y, weight, jnp.where(valid, yy, zero), ratio, scale)
 
 
-def _forget(systems: Systems, fresh: jax.Array, memory: Tree) -> Tree:
+def _wiped(systems: Systems, fresh: jax.Array, memory: Tree) -> Tree:
     return jax.vmap(lambda slot: systems.where(fresh, jax.tree.map(jnp.zeros_like, slot), slot))(
         memory
     )

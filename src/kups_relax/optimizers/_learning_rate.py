@@ -88,12 +88,6 @@ class ScaleByLearningRate(Transform[ScaleByLearningRateState]):
         del parameters
         return dataclasses.replace(state, count=jnp.where(fresh, 0, state.count))
 
-    def hold(
-        self, new: ScaleByLearningRateState, old: ScaleByLearningRateState, held: jax.Array
-    ) -> ScaleByLearningRateState:
-        """See `Transform.hold`."""
-        return dataclasses.replace(new, count=jnp.where(held, old.count, new.count))
-
     def forget(
         self, state: ScaleByLearningRateState, which: jax.Array, parameters: Tree
     ) -> ScaleByLearningRateState:

@@ -1,16 +1,26 @@
 """Optimizers by name: complete chains, from gradients to steps."""
 
+import functools
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
+from kups_relax._options import build
 from kups_relax.errors import OptionError
 from kups_relax.optimizers._backtracking import BacktrackingLineSearch
-from kups_relax.optimizers._base import Search, Transform, as_transform, chain
+from kups_relax.optimizers._base import Search, Transform
+from kups_relax.optimizers._chain import as_transform, chain
+from kups_relax.optimizers._conjugate import ConjugateGradient, Formula
+from kups_relax.optimizers._descent import GradientDescent
+from kups_relax.optimizers._fire import Fire, Fire2
 from kups_relax.optimizers._lbfgs import ScaleByAseLbfgs
 from kups_relax.optimizers._learning_rate import ScaleByLearningRate
 from kups_relax.optimizers._model_hessian import ScaleByModelHessian
+from kups_relax.optimizers._optax import FromOptax
 from kups_relax.optimizers._steps import ClipByGlobalNorm, ClipByValue, MaxStepSize, Scale
+from kups_relax.optimizers._systems import Lanes
 from kups_relax.optimizers._zoom import ZoomLineSearch
 
 _SEARCHES = {"backtracking": BacktrackingLineSearch, "zoom": ZoomLineSearch}
@@ -100,26 +110,125 @@ def _search(linesearch: Any, max_step_size: float | None) -> Search[Any]:
     )
 
 
-NAMED: dict[str, Callable[[], Transform[Any]]] = {
+def abc_fire(
+    dt: float = 0.1,
+    maxstep: float = 0.2,
+    dtmax: float = 1.0,
+    dtmin: float = 2e-3,
+    nmin: int = 20,
+    finc: float = 1.1,
+    fdec: float = 0.5,
+    astart: float = 0.25,
+    fa: float = 0.99,
+) -> Transform[Any]:
+    """Make ABC-FIRE: `Fire2` with `use_abc`."""
+    return Fire2(dt, maxstep, dtmax, dtmin, nmin, finc, fdec, astart, fa, use_abc=True)
+
+
+def conjugate_gradient(
+    beta: Formula = "hybrid", alpha: float = 70.0, max_step_size: float = 0.2
+) -> Transform[Any]:
+    """Make conjugate gradients with secant steps: `ConjugateGradient`, then a bounded step."""
+    return chain(ConjugateGradient(beta=beta, alpha=alpha), MaxStepSize(max_step_size), Scale(-1.0))
+
+
+def gradient_descent(alpha: float = 70.0, max_step_size: float = 0.2) -> Transform[Any]:
+    """Make Barzilai and Borwein's descent: `GradientDescent`, then a bounded step."""
+    return chain(GradientDescent(alpha=alpha), MaxStepSize(max_step_size), Scale(-1.0))
+
+
+def _optax(name: str, learning_rate: float, **defaults: Any) -> FromOptax:
+    return FromOptax(name, (("learning_rate", learning_rate), *defaults.items()))
+
+
+def _searching(linesearch: str) -> Callable[..., Transform[Any]]:
+    make = functools.partial(lbfgs, linesearch=linesearch)
+    make.__doc__ = f"Make our L-BFGS with a line search by {linesearch}: `lbfgs`."
+    return make
+
+
+NAMED: dict[str, Callable[..., Transform[Any]]] = {
     "lbfgs": lbfgs,
+    "preconditioned": preconditioned,
     "ase-lbfgs": ase_lbfgs,
     "preconditioned": preconditioned,
     "lbfgs-backtracking": partial(lbfgs, linesearch="backtracking"),
     "lbfgs-zoom": partial(lbfgs, linesearch="zoom"),
+    "lbfgs-backtracking": _searching("backtracking"),
+    "lbfgs-zoom": _searching("zoom"),
+    "fire": Fire,
+    "fire2": Fire2,
+    "abc-fire": abc_fire,
+    "conjugate-gradient": conjugate_gradient,
+    "gradient-descent": gradient_descent,
+    **{
+        optimizer.name: optimizer
+        for optimizer in (
+            _optax("adam", 0.02),
+            _optax("adamw", 0.02),
+            _optax("nadam", 0.02),
+            _optax("nadamw", 0.02),
+            _optax("adamax", 0.02),
+            _optax("amsgrad", 0.02),
+            _optax("radam", 0.02),
+            _optax("adabelief", 0.02),
+            _optax("yogi", 0.02),
+            _optax("adan", 0.02),
+            _optax("lion", 0.003),
+            _optax("optimistic-adam-v2", 0.02),
+            _optax("rmsprop", 0.01),
+            _optax("rprop", 0.02),
+            _optax("sgd", 0.01, momentum=0.9),
+        )
+    },
+}
+
+_NOT_BATCHED = {
+    "optax-lbfgs": "optax's L-BFGS searches lines by calling the function itself, which only a "
+    "single system's user can pass to update: optax.lbfgs(). For structures use 'lbfgs', or "
+    "'lbfgs-zoom', which searches lines as optax's does, in each system"
 }
 
 
 def get(optimizer: Any) -> Transform[Any]:
     """Return the optimizer that a name, a transform of ours, or one of optax's stands for.
 
+    Args:
+        optimizer: "name" or "name:key=value,key=value" with keys in kebab case, such as
+            "fire:dt=0.05,maxstep=0.1" or "adam:learning-rate=0.02": see `NAMED`; a `Transform`;
+            or an `optax.GradientTransformation`, which is taken as it is: unlike those of optax
+            by name, whose steps are bounded by `MaxStepSize(0.2)`.
+
     Raises:
-        OptionError: The name does not exist; the message lists those that do.
+        OptionError: The name or an option does not exist; the message lists those that do.
     """
-    if isinstance(optimizer, str):
-        if optimizer not in NAMED:
-            raise OptionError(
-                f"there is no optimizer {optimizer!r}; expected one of {', '.join(NAMED)}, "
-                "or an optimizer built with kups_relax.optimizers or optax."
-            )
-        return NAMED[optimizer]()
-    return as_transform(optimizer)
+    if not isinstance(optimizer, str):
+        return as_transform(optimizer)
+    name, _, options = optimizer.partition(":")
+    if name in _NOT_BATCHED:
+        raise OptionError(f"there is no optimizer {name!r} by name: {_NOT_BATCHED[name]}.")
+    if name not in NAMED:
+        raise OptionError(
+            f"there is no optimizer {name!r}; expected one of {', '.join(NAMED)}, "
+            "or an optimizer built with kups_relax.optimizers or optax."
+        )
+    return build(NAMED[name], name, options)
+
+
+@functools.lru_cache(maxsize=256)
+def check_batched(optimizer: Transform[Any]) -> None:
+    """Check that an optimizer makes steps of what the engine gives it.
+
+    Args:
+        optimizer: A transform of ours; see `get`.
+
+    Raises:
+        OptionError: It asks for more, as optax's line searches do.
+    """
+    if optimizer.needs_chart:
+        # The engine has one for it, and nobody else.
+        return
+    x = jax.ShapeDtypeStruct((3, 2, 2), jnp.float32)
+    state = jax.eval_shape(lambda x: optimizer.init(x, Lanes(n=2)), x)
+    value = jax.ShapeDtypeStruct((2,), jnp.float32)
+    jax.eval_shape(lambda x, state, v: optimizer.update(x, state, x, value=v), x, state, value)

@@ -33,11 +33,6 @@ class _Stateless(Transform[SystemsState]):
         del fresh, parameters
         return state
 
-    def hold(self, new: SystemsState, old: SystemsState, held: jax.Array) -> SystemsState:
-        """See `Transform.hold`."""
-        del old, held
-        return new
-
 
 @dataclasses.dataclass(frozen=True)
 class MaxStepSize(_Stateless):

@@ -11,7 +11,9 @@ Every product is rounded before it is added and every sum has its order written 
 system's numbers do not depend on the layout's other systems, nor on the program around it.
 """
 
-from typing import Any
+import dataclasses
+from functools import partial
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,12 @@ from kups_relax.errors import KeyMismatchError
 from kups_relax.ops import Segments, fold, product, root
 
 Tree = Any
+State = TypeVar("State")
+
+
+def like_parameters() -> Any:
+    """Declare a field of a state that is a tree like the parameters, or None."""
+    return dataclasses.field(metadata={"like_parameters": True})
 
 
 @dataclass(eq=True)
@@ -186,6 +194,26 @@ class Systems:
     def where(self, condition: jax.Array, a: Tree, b: Tree) -> Tree:
         """Choose whole systems: those of `a` where the condition holds, else those of `b`."""
         return jax.tree.map(jnp.where, self.spread(condition, a), a, b)
+
+    def choose(self, condition: jax.Array, a: State, b: State) -> State:
+        """Choose whole systems of two states, those of `a` where the condition holds.
+
+        Args:
+            condition: (n_systems,) bool.
+            a: A dataclass with `systems`. Fields made by `like_parameters` are such trees, all
+                other arrays have the systems on their last axis.
+            b: Another one.
+        """
+        chosen: dict[str, Any] = {}
+        for field in dataclasses.fields(a):  # pyright: ignore[reportArgumentType]
+            x, y = getattr(a, field.name), getattr(b, field.name)
+            if x is None or isinstance(x, Systems) or field.metadata.get("static"):
+                continue
+            if field.metadata.get("like_parameters"):
+                chosen[field.name] = self.where(condition, x, y)
+            else:
+                chosen[field.name] = jax.tree.map(partial(jnp.where, condition), x, y)
+        return dataclasses.replace(a, **chosen)  # pyright: ignore[reportArgumentType]
 
 
 def keys_of(index_prefix: Tree) -> Any:

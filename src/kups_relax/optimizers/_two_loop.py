@@ -31,12 +31,13 @@ _COMPACT = 32
 
 
 class Pair(NamedTuple):
-    """The newest pair, zero where a system has none; its products; each system's scale."""
+    """The newest pair, zero where a system has none; its products; s.y/y.y; each system's scale."""
 
     s: Tree
     y: Tree
     weight: jax.Array
     yy: jax.Array
+    ratio: jax.Array
     scale: jax.Array
 
 
