@@ -67,19 +67,23 @@ def pairs_within(structure: Structure, cutoff: float) -> Bonds:
 
 
 def bonds_of(structure: Structure) -> Bonds:
-    """Perceive the bonds of a structure."""
+    """Perceive the bonds of a structure.
+
+    Where most atoms have some, fragments that a stretched bond would join are joined by the
+    shortest one.
+    """
     radii = covalent_radii[structure.numbers]
     near = pairs_within(structure, 2 * STRETCHED * float(radii.max()))
     ratio = near.lengths / (radii[near.i] + radii[near.j])
     chosen = ratio < BONDED
-    # Fragments that a stretched bond would join are joined by the shortest.
-    while True:
+    while has_directed_bonds(structure, near.take(chosen)):
         parts = fragments(structure.n_atoms, near.take(chosen))
         apart = (parts[near.i] != parts[near.j]) & (ratio < STRETCHED)
         if not apart.any():
-            return near.take(chosen)
+            break
         shortest = ratio == ratio[apart].min()
         chosen |= apart & shortest
+    return near.take(chosen)
 
 
 def has_directed_bonds(structure: Structure, bonds: Bonds) -> bool:
