@@ -43,7 +43,7 @@ def keeper(
     if resume and overwrite:
         raise OptionError("resume and overwrite exclude each other. Choose one.")
     if not store:
-        return _Memory(output, overwrite=overwrite)
+        return _Memory(output, options, overwrite=overwrite)
     assert output is not None
     return _Stored(Path(output), options, overwrite=overwrite, resume=resume)
 
@@ -99,7 +99,14 @@ class Keeper(abc.ABC):
 class _Memory(Keeper):
     """Keeps all in memory; writes it to a file at the end, where one is wanted."""
 
-    def __init__(self, output: str | os.PathLike[str] | None, *, overwrite: bool) -> None:
+    def __init__(
+        self,
+        output: str | os.PathLike[str] | None,
+        options: Mapping[str, Any],
+        *,
+        overwrite: bool,
+    ) -> None:
+        self._options = options
         if output is not None:
             io.check_output(output, overwrite=overwrite)
         self._output = output
@@ -129,7 +136,8 @@ class _Memory(Keeper):
 
     def result(self, n_input: int) -> Result:
         """See `Keeper`."""
-        result = Result([self._records[number] for number in range(n_input)])
+        records = [self._records[number] for number in range(n_input)]
+        result = Result(records, self._options)
         if self._output is not None:
             written = [a if len(a) else None for a in result.atoms]
             entries = [record.entry for record in result.records]

@@ -1,11 +1,12 @@
 """What a relaxation gives back."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from kups_relax import optimizers
 from kups_relax._record import Record, fingerprint
 from kups_relax.data import Structure
 from kups_relax.errors import OptionError
@@ -20,6 +21,7 @@ class Results(abc.ABC):
 
     Attributes:
         ids: Labels of the structures.
+        options: With which the structures were relaxed.
         n_atoms: (n,) int64.
         energy: (n,) float64, eV; NaN where there is none.
         fmax: (n,) float64, eV/Angstrom, the longest force that was judged, as ASE's filters
@@ -39,6 +41,7 @@ class Results(abc.ABC):
     """
 
     ids: Sequence[str]
+    options: Mapping[str, Any]
     n_atoms: np.ndarray
     energy: np.ndarray
     fmax: np.ndarray
@@ -72,6 +75,11 @@ class Results(abc.ABC):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def optimizer(self) -> str:
+        """Which optimizer ran: its name, or how it was built."""
+        return optimizers.named(self.options["optimizer"])
 
     @property
     def converged(self) -> np.ndarray:
@@ -108,7 +116,8 @@ class Result(Results):
         structures: The inputs as they were understood; None where nothing could be read.
     """
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Record], options: Mapping[str, Any]) -> None:
+        self.options = options
         self.records = list(records)
         self.ids = [r.entry.id for r in self.records]
         self.structures = [

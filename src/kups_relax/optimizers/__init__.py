@@ -32,6 +32,8 @@ from kups_relax.optimizers._named import conjugate_gradient as conjugate_gradien
 from kups_relax.optimizers._named import get as get
 from kups_relax.optimizers._named import gradient_descent as gradient_descent
 from kups_relax.optimizers._named import lbfgs as lbfgs
+from kups_relax.optimizers._named import named as named
+from kups_relax.optimizers._named import preconditioned as preconditioned
 from kups_relax.optimizers._per_system import PerSystem as PerSystem
 from kups_relax.optimizers._steps import ClipByGlobalNorm as ClipByGlobalNorm
 from kups_relax.optimizers._steps import ClipByValue as ClipByValue

@@ -212,6 +212,16 @@ def get(optimizer: Any) -> Transform[Any]:
     return build(NAMED[name], name, options)
 
 
+def named(described: str) -> str:
+    """Return the name of an optimizer whose repr this is; the repr itself where it has none."""
+    return _names().get(described, described)
+
+
+@functools.cache
+def _names() -> dict[str, str]:
+    return {repr(make()): name for name, make in NAMED.items()}
+
+
 @functools.lru_cache(maxsize=256)
 def check_batched(optimizer: Transform[Any]) -> None:
     """Check that an optimizer makes steps of what the engine gives it.
