@@ -36,6 +36,7 @@ NAMES = (
     "xtb",
     "interop",
     "evaluations",
+    "preconditioned_cost",
 )
 # Run when they are named: they need packages that are no part of a default installation.
 EXTRAS = ("torch_sim",)

@@ -8,6 +8,7 @@ import numpy as np
 from kups_relax.coordinates import Coordinates
 from kups_relax.coordinates._cells import VariableCell
 from kups_relax.data import Field, Structure
+from kups_relax.errors import StructureError
 from kups_relax.internals._bonds import bonds_of, has_directed_bonds
 from kups_relax.internals._rows import N_ATOMS, PYRAMID, Rows, bonded_rows, packed_rows
 
@@ -19,6 +20,9 @@ _RIDGE, _SHARE = 0.03, 0.02
 
 # The longest step, Angstrom; of packed atoms, in distances of neighbours.
 _STEP, _PACKED_STEP = 0.3, 0.13
+
+# Structures of more atoms would take seconds for the inverse of one matrix.
+LARGEST = 512
 
 # What holds a cell that no bonds hold, as a bulk modulus, eV/Angstrom^3.
 _MODULUS = 0.05
@@ -99,7 +103,15 @@ def guide_of(
 
     Returns:
         The guide, and the arrays that are this structure's.
+
+    Raises:
+        StructureError: It has too many atoms.
     """
+    if structure.n_atoms > LARGEST:
+        raise StructureError(
+            f"{structure.id!r} has {structure.n_atoms} atoms; a guess of the Hessian is inverted "
+            f"whole, for structures of up to {LARGEST}. Relax it with optimizer='lbfgs'."
+        )
     bonds = bonds_of(structure)
     bonded = has_directed_bonds(structure, bonds)
     if bonded:
