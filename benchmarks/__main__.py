@@ -12,6 +12,7 @@ from benchmarks.report import save
 NAMES = (
     "exactness",
     "optimizer_exactness",
+    "preconditioned_exactness",
     "ase_parity",
     "ase_suite",
     "ase_optimize_test",

@@ -1,6 +1,7 @@
 """Alone against batched, all bits: LJ, Morse and MMFF94, f64 and f32, 2 to 100 atoms."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def main() -> dict[str, Any]:
     ):
         # ASE's L-BFGS is slow to converge; its first steps are as good a test.
         steps = 300 if optimizer == "lbfgs" else 40
-        count, wrong = _compare(
+        count, wrong = compare(
             structures,
             potential,
             random,
@@ -46,14 +47,18 @@ def main() -> dict[str, Any]:
     return {"comparisons": total, "mismatches": mismatches, **figures}
 
 
-def _compare(
-    structures: list[Any], potential: Any, random: np.random.Generator, **options: Any
+def compare(
+    structures: Sequence[Any],
+    potential: Any,
+    random: np.random.Generator,
+    sizes: Sequence[int] = (2, 3, 5, 20, 60, 120, 500),
+    **options: Any,
 ) -> tuple[int, int]:
-    """Relax each structure alone, then batches of 2 to 500 drawn with repetition."""
+    """Relax each structure alone, then batches of these sizes drawn with repetition."""
     options["progress"] = False
     alone = [kr.relax([s], potential, **options).fingerprint[0] for s in structures]
     count = wrong = 0
-    for size in (2, 3, 5, 20, 60, 120, 500):
+    for size in sizes:
         chosen = random.choice(len(structures), size=size)
         got = kr.relax([structures[i] for i in chosen], potential, **options).fingerprint
         count += size
