@@ -52,9 +52,10 @@ def test_each_bond_is_listed_from_both_ends():
 
 
 def test_a_stretched_bond_joins_what_it_would_leave_apart():
-    # Radii of 0.31 each: bonded below 0.81, joined below 1.05.
-    for distance, n_bonds in [(0.74, 1), (0.95, 1), (1.2, 0)]:
-        bonds = bonds_of(structure_of(Atoms("H2", [[0, 0, 0], [0, 0, distance]])))
+    # Radii of 0.66 and 0.31: bonded below 1.26, joined below 1.65.
+    for distance, n_bonds in [(0.96, 2), (1.4, 2), (1.8, 1)]:
+        water = Atoms("OH2", [[0, 0, 0], [0, 0, -0.96], [0, distance, 0.2]])
+        bonds = bonds_of(structure_of(water))
         assert bonds.once.sum() == n_bonds
 
 

@@ -70,7 +70,7 @@ def test_torsions_about_a_bond_share_one_stiffness():
     assert rows.strength[rows.kind == TORSION].sum() == pytest.approx(total)
 
 
-@pytest.mark.parametrize("make", [lambda: bulk("Cu", cubic=True), argon_crystal], ids=str)
+@pytest.mark.parametrize("make", [lambda: bulk("Cu", cubic=True), argon_crystal], ids=["Cu", "Ar"])
 def test_packed_crystals_have_all_near_pairs(make):
     atoms = make()
     rows, spacing = packed_rows(structure_of(atoms))
