@@ -69,6 +69,13 @@ class Chart:
     mask: jax.Array | None
 
     @property
+    def _per_row(self) -> jax.Array:
+        """(3, 3, L) what a change of the cell's rows is multiplied by to give one of F."""
+        assert self.factor is not None
+        assert self.mask is not None
+        return self.mask / self.factor
+
+    @property
     def bonded(self) -> bool:
         """Whether stiffness is known, and paths are followed along the coordinates."""
         return self.guide.bonded
@@ -177,6 +184,8 @@ class Chart:
         if rows is None:
             return u, None
         assert self.guide.cell is not None
+        assert self.factor is not None
+        assert self.mask is not None
         return u, self.guide.cell.deformation(m.transpose(rows) / self.factor) * self.mask
 
     def _split(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
@@ -187,11 +196,11 @@ class Chart:
     def _strained(self, step: jax.Array) -> jax.Array:
         """The change of F that a step of the cell's rows is, to first order, (..., 3, 3, L)."""
         rows = jnp.swapaxes(step[..., -3:, :], -3, -2)
-        return rows / self.factor * self.mask
+        return rows * self._per_row
 
     def _on_rows(self, by_f: jax.Array) -> jax.Array:
         """The transpose of `_strained`."""
-        return jnp.swapaxes(by_f * self.mask / self.factor, -3, -2)
+        return jnp.swapaxes(by_f * self._per_row, -3, -2)
 
     def _free(self, on_atoms: jax.Array) -> jax.Array:
         """What is left of vectors of atoms, (..., 3, A, L), where some are held."""
@@ -213,7 +222,7 @@ class Chart:
         """(3, rows, 3, 3, L): what forces on x a strain by each component of the cell's rows is."""
         assert reading.by_cell is not None
         # How rows change with each component (component, row), which is F_(row, component).
-        change = jnp.swapaxes(reading.by_cell * (self.mask / self.factor)[:, :, None], 0, 1)
+        change = jnp.swapaxes(reading.by_cell * self._per_row[:, :, None], 0, 1)
         pulled = self.pull(reading, reading.weights * change)
         return jnp.moveaxis(pulled, (0, 1), (2, 3))
 

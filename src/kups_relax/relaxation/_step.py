@@ -344,7 +344,7 @@ def _settle(
     finite &= jnp.isfinite(pull.residual)
     done = (pull.fmax < fmax) & (pull.residual < pull.smax)
     value = jnp.where(finite, pull.value, jnp.nan)
-    extra = {"value": value}
+    extra: dict[str, Any] = {"value": value}
     if mover.guide is not None:
         extra["chart"] = _chart(mover, start)
     steps, memory = mover.optimizer.update(-pull.forces, state.optimizer, state.x, **extra)
