@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-from ase.data import covalent_radii
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -72,6 +71,8 @@ def bonds_of(structure: Structure) -> Bonds:
     Where most atoms have some, fragments that a stretched bond would join are joined by the
     shortest one.
     """
+    from ase.data import covalent_radii
+
     radii = covalent_radii[structure.numbers]
     near = pairs_within(structure, 2 * STRETCHED * float(radii.max()))
     ratio = near.lengths / (radii[near.i] + radii[near.j])

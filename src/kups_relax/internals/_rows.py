@@ -4,10 +4,12 @@ import dataclasses
 from itertools import combinations
 
 import numpy as np
-from ase.units import Bohr, Hartree
 
 from kups_relax.data import Structure
 from kups_relax.internals._bonds import Bonds, contacts, endless, pairs_within
+
+# eV and Angstrom, as ASE has them (CODATA 2014).
+Hartree, Bohr = 27.211386024367243, 0.5291772105638411
 
 # Kinds of rows; 0 is padding.
 STRETCH, BEND, LINEAR, TORSION, PYRAMID = range(1, 6)
