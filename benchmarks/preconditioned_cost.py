@@ -50,7 +50,8 @@ def _steps(structures: list[Any], dtype: np.dtype) -> tuple[float, float]:
     for _, arrays in guided:
         for axis, length in axis_lengths(guide, arrays).items():
             lengths[axis] = max(length, lengths.get(axis, 0))
-    size = size_class(model, max(s.n_atoms for s in structures), lengths)
+    size = size_class(model, max(s.n_atoms for s in structures), {})
+    size = size.joined(guide.capacities(size.n_atoms, lengths))
     transform = ScaleByModelHessian()
     with jax.enable_x64(dtype == np.float64):
         tiles = []

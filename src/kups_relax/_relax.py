@@ -254,11 +254,11 @@ def _job(
         form = potential.specialize(entry)
         prepared: Mapping[str, np.ndarray] = form.prepare(entry)
         lengths = axis_lengths(form, prepared) | axis_lengths(moving, moves)
+        size = size_class(form, entry.n_atoms, lengths)
         guide, hints = None, None
         if optimizer.needs_chart:
             guide, hints = guide_of(entry, moving, moves)
-            lengths |= axis_lengths(guide, hints)
-        size = size_class(form, entry.n_atoms, lengths)
+            size = size.joined(guide.capacities(size.n_atoms, axis_lengths(guide, hints)))
         stress = has_volume(entry) and gives_stress(form, size, dtype)
         if moving.cell and not stress:
             raise PotentialError(

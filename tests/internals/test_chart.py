@@ -1,6 +1,7 @@
 """Internal coordinates on the device against finite differences and plain NumPy."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from ase.constraints import FixAtoms, FixedPlane, FixScaled
 from kups_relax import coordinates, internals
 from kups_relax.internals import Chart
 from kups_relax.io import structures_from
+from kups_relax.optimizers._solver import Solver
 from kups_relax.relaxation import axis_lengths
 from kups_relax.relaxation._classes import SizeClass
 from kups_relax.relaxation._tiles import Block
@@ -74,6 +76,8 @@ class Seen:
     weights: np.ndarray
     ridge: np.ndarray
     hessian: np.ndarray
+    times: np.ndarray
+    diagonal: np.ndarray
     pulled: np.ndarray
 
 
@@ -114,6 +118,8 @@ def look(chart: Chart, x: Any, step: Any, units: Any):
         "weights": reading.weights,
         "ridge": chart.ridge(reading),
         "hessian": chart.hessian(reading),
+        "times": chart.times(reading, units),
+        "diagonal": chart.diagonal(reading),
         "pulled": chart.pull(reading, reading.weights),
     }
 
@@ -129,9 +135,7 @@ def seen(request):
         n = x.shape[0] * x.shape[1]
         units = np.eye(n).reshape(n, *x.shape[:2], 1) * np.ones(x.shape[-1])
         got = jax.tree.map(np.asarray, look(chart, x, step, units))
-    kinds = {"scaled, moving, packed": "scaled", "held, moving network": "cartesian"}
-    kinds["held molecules"] = "scaled"
-    assert chart.guide.held == kinds.get(request.param)
+    assert chart.guide.held == any(atoms.constraints for atoms in images)
     free = np.asarray(chart.terms["free"]) if chart.guide.held else None
     return Seen(n_atoms=[len(a) for a in images], free=free, **got)
 
@@ -160,8 +164,51 @@ def test_the_hessian_is_that_of_all_rows(seen):
         got = seen.hessian[lane]
         assert np.abs(got - expected).max() < 1e-10 * np.abs(expected).max()
         assert np.linalg.eigvalsh(got).min() > 0
+        product = seen.times[..., lane].reshape(len(ridge), -1).T
+        assert np.abs(product - expected).max() < 1e-10 * np.abs(expected).max()
         pulled = seen.pulled[..., lane].reshape(-1)
         assert np.allclose(pulled, p @ b.T @ weights, rtol=1e-10, atol=1e-10)
+
+
+def test_the_diagonal_is_that_of_all_rows_but_for_an_atom_and_its_own_image(seen):
+    for lane in range(len(seen.n_atoms)):
+        b = seen.units[..., lane].T
+        expected = (b * b * seen.weights[:, lane, None]).sum(axis=0) + seen.ridge[..., lane].ravel()
+        got = seen.diagonal[..., lane].reshape(-1)
+        assert (got > expected * (1 - 1e-10)).all()
+        if len(seen.n_atoms) == len(MOLECULES):
+            assert np.allclose(got, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("form", ["held molecules", "moving network", "scaled, moving, packed"])
+def test_conjugate_gradients_solve_what_the_inverse_does(form):
+    with jax.enable_x64(True):
+        chart, x = tile_of(*FORMS[form])
+        right = np.random.default_rng(0).normal(size=(2, *x.shape))
+        if chart.guide.held:
+            # What is held is not asked to move, and an empty lane moves nothing.
+            reading = chart.read(jnp.asarray(x))
+            right = chart.pull(reading, reading.weights * chart.along(reading, jnp.asarray(right)))
+        right = jnp.asarray(right).at[..., -1].set(0.0)
+        reading = chart.read(jnp.asarray(x))
+        matrix = np.asarray(chart.hessian(reading))
+        diagonal = np.asarray(chart.diagonal(reading))
+        without = dataclasses.replace(chart, guide=dataclasses.replace(chart.guide, dense=False))
+        got = np.asarray(solved(without, x, right))
+        exact = np.asarray(solved(chart, x, right))
+        right = np.asarray(right)
+    for lane, k in itertools.product(range(x.shape[-1] - 1), range(2)):
+        b, scale = right[k, ..., lane].ravel(), np.sqrt(diagonal[..., lane].ravel())
+        assert np.allclose(matrix[lane] @ exact[k, ..., lane].ravel(), b, atol=1e-8)
+        left = b - matrix[lane] @ got[k, ..., lane].ravel()
+        assert 0 < np.linalg.norm(left / scale) < 3.1e-3 * np.linalg.norm(b / scale)
+    assert (got[..., -1] == 0).all()
+
+
+@jax.jit
+def solved(chart, x, right):
+    solver = Solver.at(chart, chart.read(x), jnp.array(True))
+    return solver.solve(right)
 
 
 def test_an_empty_lane_and_rows_that_pad_have_no_stiffness(seen):

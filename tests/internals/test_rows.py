@@ -1,6 +1,7 @@
 """Rows of structures that are known, and the lists by which they are added up."""
 
 import collections
+import dataclasses
 import itertools
 
 import numpy as np
@@ -9,7 +10,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from internal_cases import argon_crystal, counted, guide_for, rows_of, structure_of, water_dimer
 
-from kups_relax.internals import capacity
+from kups_relax.internals import Guide
 from kups_relax.internals._bonds import bonds_of
 from kups_relax.internals._rows import (
     BEND,
@@ -20,6 +21,7 @@ from kups_relax.internals._rows import (
     TORSION,
     packed_rows,
 )
+from kups_relax.relaxation import axis_lengths
 
 # Stretches, bends, rows that hold a straight angle, torsions, pyramids.
 KINDS = (STRETCH, BEND, LINEAR, TORSION, PYRAMID)
@@ -145,8 +147,22 @@ def test_arrays_fit_the_fields_and_the_room_there_is():
         assert set(arrays) == set(guide.fields())
         for name, field in guide.fields().items():
             assert arrays[name].ndim == len(field.axes), name
-    assert capacity("internals", 8, 48) == 48
-    assert capacity("internals", 8, 49) == 96
+        room = guide.capacities(16, axis_lengths(guide, arrays))
+        assert all(room[a] >= n for a, n in axis_lengths(guide, arrays).items() if a != "atoms")
+
+
+def test_all_axes_grow_together_so_that_there_are_few_programs():
+    guide = Guide(bonded=True, dense=True, periodic=False)
+    usual = {"internals": 48, "couples": 20, "uses": 64, "shares": 32}
+    assert guide.capacities(8, usual) == usual | {"couples": 28}
+    assert guide.capacities(8, usual | {"uses": 65}) == {
+        "internals": 96,
+        "couples": 28,
+        "uses": 128,
+        "shares": 64,
+    }
+    few = dataclasses.replace(guide, dense=False)
+    assert few.capacities(8, {"internals": 49, "uses": 1}) == {"internals": 96, "uses": 128}
 
 
 def test_bonds_between_images_of_one_atom_stretch_the_cell_alone():

@@ -15,7 +15,7 @@ from kups_relax.data import Structure
 from kups_relax.errors import OptionError, StructureError
 from kups_relax.internals import Chart, Guide, guide_of
 from kups_relax.relaxation import axis_lengths
-from kups_relax.relaxation._classes import SizeClass, atom_capacities, axis_capacity
+from kups_relax.relaxation._classes import SizeClass, atom_capacities
 from kups_relax.relaxation._tiles import Block
 
 
@@ -116,11 +116,7 @@ _FILTERS = {FrechetCellFilter: cells.FrechetCell, UnitCellFilter: cells.UnitCell
 
 
 def _laid_out(guide: Guide, arrays: Any, n_atoms: int, capacity: int) -> tuple[Any, SizeClass]:
-    lengths = axis_lengths(guide, arrays)
-    sizes = tuple(
-        sorted((a, axis_capacity(None, capacity, a, n)) for a, n in lengths.items() if a != "atoms")
-    )
-    size = SizeClass(capacity, 1, sizes)
+    size = SizeClass(capacity, 1).joined(guide.capacities(capacity, axis_lengths(guide, arrays)))
     block = Block(guide.fields(), size, np.dtype(np.float64))
     block.put(0, n_atoms, arrays)
     with jax.enable_x64(True):

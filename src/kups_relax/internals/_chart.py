@@ -81,6 +81,11 @@ class Chart:
         return self.guide.bonded
 
     @property
+    def dense(self) -> bool:
+        """Whether `hessian` is there."""
+        return self.guide.dense
+
+    @property
     def longest(self) -> jax.Array:
         """(L,) the longest way of an atom in a step, Angstrom."""
         return self.terms["longest"]
@@ -121,17 +126,33 @@ class Chart:
 
     def pull(self, reading: Reading, on_rows: jax.Array) -> jax.Array:
         """What forces on rows, (..., R, L), are on x, (..., 3, rows, L): the transpose."""
-        shares = on_rows[..., None, :, None, :] * reading.slopes
-        lead = shares.shape[:-3]
-        shares = shares.reshape(*lead, -1, shares.shape[-1])
-        uses = self.terms["uses"]
-        taken = take_rows(shares, jnp.maximum(uses, 0))
-        on_atoms = fold(jnp.where(uses >= 0, taken, 0), axis=-2)
-        on_atoms = self._free(on_atoms)
+        on_atoms = self._on_atoms(on_rows[..., None, :, None, :] * reading.slopes)
+        if self.guide.held:
+            on_atoms = _projected(on_atoms, self.terms["free"])
         if reading.by_cell is None:
             return on_atoms
         on_cell = fold(on_rows[..., None, None, :, :] * reading.by_cell, axis=-2)
         return jnp.concatenate([on_atoms, self._on_rows(on_cell)], axis=-2)
+
+    def times(self, reading: Reading, step: jax.Array) -> jax.Array:
+        """Multiply steps of x, (..., 3, rows, L), by the Hessian, ridge included."""
+        free = step
+        if self.guide.held:
+            u, rows = self._split(step)
+            u = _projected(u, jnp.swapaxes(self.terms["free"], 0, 1))
+            free = u if rows is None else jnp.concatenate([u, rows], axis=-2)
+        on_rows = reading.weights * self.along(reading, free)
+        return self.pull(reading, on_rows) + self.ridge(reading) * step
+
+    def diagonal(self, reading: Reading) -> jax.Array:
+        """(3, rows, L) of the Hessian, as if each row had an atom once, and none were held."""
+        d = reading.slopes
+        on_x = self._on_atoms(d * d * reading.weights[:, None])
+        if reading.by_cell is not None:
+            change = reading.by_cell * self._per_row[:, :, None]
+            on_cell = fold(change * change * reading.weights, axis=-2)
+            on_x = jnp.concatenate([on_x, jnp.swapaxes(on_cell, 0, 1)], axis=-2)
+        return on_x + self.ridge(reading)
 
     def hessian(self, reading: Reading) -> jax.Array:
         """(L, n, n) what the stiffness of all rows is to x, n = 3 * rows of x, ridge included."""
@@ -161,7 +182,7 @@ class Chart:
         given = self.terms["ridge"]
         if not self.bonded:
             given = given * self._mean_stiffness(reading)
-        n_atoms = self.terms["couple"].shape[0]
+        n_atoms = self.terms["uses"].shape[0]
         ridge = jnp.broadcast_to(given, (3, n_atoms, given.shape[0]))
         if reading.by_cell is None:
             return ridge
@@ -177,6 +198,13 @@ class Chart:
         n_atoms = self.terms.counts["atoms"].astype(reading.weights.dtype)
         mean = fold(reading.weights) * 2 / jnp.maximum(n_atoms, 1)
         return jnp.where(mean > 0, mean, 1.0)
+
+    def _on_atoms(self, shares: jax.Array) -> jax.Array:
+        """Sum the shares of rows and slots, (..., R, slots, L), over the rows of each atom."""
+        shares = shares.reshape(*shares.shape[:-3], -1, shares.shape[-1])
+        uses = self.terms["uses"]
+        taken = take_rows(shares, jnp.maximum(uses, 0))
+        return fold(jnp.where(uses >= 0, taken, 0), axis=-2)
 
     def _parts(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """The atoms' u, and F - 1."""
@@ -201,14 +229,6 @@ class Chart:
     def _on_rows(self, by_f: jax.Array) -> jax.Array:
         """The transpose of `_strained`."""
         return jnp.swapaxes(by_f * self._per_row, -3, -2)
-
-    def _free(self, on_atoms: jax.Array) -> jax.Array:
-        """What is left of vectors of atoms, (..., 3, A, L), where some are held."""
-        if not self.guide.held:
-            return on_atoms
-        free = self.terms["free"]
-        parts = [on_atoms[..., k, None, :, :] * free[:, k] for k in range(3)]
-        return (parts[0] + parts[1]) + parts[2]
 
     def _free_blocks(self, blocks: jax.Array) -> jax.Array:
         """Project a (3, A, 3, A, L) matrix from both sides."""
@@ -352,6 +372,12 @@ def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
 
 def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.stack([a[i - 2] * b[i - 1] - a[i - 1] * b[i - 2] for i in range(3)])
+
+
+def _projected(vectors: jax.Array, onto: jax.Array) -> jax.Array:
+    """Multiply vectors of atoms, (..., 3, A, L), by (3, 3, A, L) matrices."""
+    parts = [vectors[..., k, None, :, :] * onto[:, k] for k in range(3)]
+    return (parts[0] + parts[1]) + parts[2]
 
 
 def _turned(vectors: jax.Array, matrix: jax.Array) -> jax.Array:

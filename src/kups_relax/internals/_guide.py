@@ -8,21 +8,27 @@ import numpy as np
 from kups_relax.coordinates import Coordinates
 from kups_relax.coordinates._cells import VariableCell
 from kups_relax.data import Field, Structure
-from kups_relax.errors import StructureError
 from kups_relax.internals._bonds import bonds_of, has_directed_bonds
 from kups_relax.internals._rows import N_ATOMS, PYRAMID, Rows, bonded_rows, packed_rows
 
-# Axes of the arrays, and for how many per atom, or in all, the smallest class has room.
-AXES = {"internals": (6, 0), "uses": (0, 64), "couples": (9, 0), "shares": (0, 16)}
+# For how many rows and couples an atom, uses of an atom, and shares of a couple the smallest class
+# has room: of bonded or packed atoms, in molecules or in cells. What is usual fits.
+_ROOM = {
+    (True, False): (6, 6, 64, 32),
+    (True, True): (8, 8, 64, 32),
+    (False, False): (12, 12, 64, 1),
+    (False, True): (28, 28, 64, 32),
+}
 
 # Ridge of the Hessian, eV/Angstrom^2, where stiffness is known; else a share of its diagonal.
 _RIDGE, _SHARE = 0.03, 0.02
 
-# The longest step, Angstrom; of packed atoms, in distances of neighbours.
-_STEP, _PACKED_STEP = 0.3, 0.13
+# The longest step, Angstrom; of packed atoms, in distances of neighbours, up to so many Angstrom.
+_STEP, _PACKED_STEP, _MOST_SPACING = 0.3, 0.13, 6.0
 
-# Structures of more atoms would take seconds for the inverse of one matrix.
-LARGEST = 512
+# With more atoms than this the Hessian is not written down: its inverse would cost more than
+# solving for each step, and the square of the room.
+MOST_DENSE = 256
 
 # What holds a cell that no bonds hold, as a bulk modulus, eV/Angstrom^3.
 _MODULUS = 0.05
@@ -37,13 +43,14 @@ class Guide:
             known; else near pairs do, and it is learnt.
         periodic: Whether rows reach into images of the cell.
         cell: How the cell changes; None: it does not.
-        held: The kind of constraint that says which atoms move how; None: all are free.
+        held: Whether constraints say which atoms move how.
     """
 
     bonded: bool
+    dense: bool
     periodic: bool
     cell: VariableCell | None = None
-    held: str | None = None
+    held: bool = False
 
     @property
     def n_slots(self) -> int:
@@ -58,11 +65,12 @@ class Guide:
             "strength": Field((rows,)),
             "decay": Field((n - 1, 2, rows)),
             "uses": Field(("atoms", "uses"), "int", fill=-1),
-            "couples": Field(("couples", "shares"), "int", fill=-1),
-            "couple": Field(("atoms", "atoms"), "int", fill=-1),
             "ridge": Field(()),
             "longest": Field(()),
         }
+        if self.dense:
+            fields["couples"] = Field(("couples", "shares"), "int", fill=-1)
+            fields["couple"] = Field(("atoms", "atoms"), "int", fill=-1)
         if self.bonded:
             fields |= {
                 "kind": Field((rows,), "int"),
@@ -77,18 +85,37 @@ class Guide:
             fields["free"] = Field((3, 3, "atoms"))
         return fields
 
+    def capacities(self, n_atoms: int, lengths: Mapping[str, int]) -> dict[str, int]:
+        """Room for the arrays of a structure in a class of so many atoms.
+
+        All at one level, the least one times a power of two, so that there are few programs; but
+        never more couples than there are pairs of atoms.
+
+        Args:
+            n_atoms: Atom capacity.
+            lengths: Of the structure's axes.
+        """
+        rows, couples, uses, shares = _ROOM[self.bonded, self.periodic]
+        pairs = max(1, n_atoms * (n_atoms - 1) // 2)
+        level = 1
+        while True:
+            room = {
+                "internals": rows * n_atoms * level,
+                "couples": min(couples * n_atoms * level, pairs),
+                "uses": uses * level,
+                "shares": shares * level,
+            }
+            if not self.bonded and not self.periodic:
+                # Each pair is a row, and its own couple.
+                room |= {"internals": room["couples"], "uses": min(uses * level, n_atoms)}
+                room["shares"] = 1
+            if all(room[axis] >= length for axis, length in lengths.items() if axis in room):
+                return {axis: room[axis] for axis in lengths if axis in room}
+            level *= 2
+
     def n_internals(self, capacities: Mapping[str, int]) -> int:
         """Length of the history's rows, in a class of these capacities."""
         return capacities["internals"] if self.bonded else 0
-
-
-def capacity(axis: str, n_atoms: int, length: int) -> int:
-    """Room for one of `AXES`, in a class of so many atoms: powers of two times the least."""
-    per_atom, least = AXES[axis]
-    room = per_atom * n_atoms + least
-    while room < length:
-        room *= 2
-    return room
 
 
 def guide_of(
@@ -103,36 +130,27 @@ def guide_of(
 
     Returns:
         The guide, and the arrays that are this structure's.
-
-    Raises:
-        StructureError: It has too many atoms.
     """
-    if structure.n_atoms > LARGEST:
-        raise StructureError(
-            f"{structure.id!r} has {structure.n_atoms} atoms; a guess of the Hessian is inverted "
-            f"whole, for structures of up to {LARGEST}. Relax it with optimizer='lbfgs'."
-        )
     bonds = bonds_of(structure)
     bonded = has_directed_bonds(structure, bonds)
     if bonded:
         rows, spacing = bonded_rows(structure, bonds), 0.0
     else:
         rows, spacing = packed_rows(structure)
-    held = next((kind for kind in ("scaled", "cartesian") if kind in coordinates.held), None)
-    guide = Guide(bonded, bool(rows.shift.any()), coordinates.cell, held)
+    held = [moves[kind] for kind in ("scaled", "cartesian") if kind in coordinates.held]
+    dense = structure.n_atoms <= MOST_DENSE
+    guide = Guide(bonded, dense, bool(rows.shift.any()), coordinates.cell, bool(held))
     n = guide.n_slots
-    uses = _uses(rows, structure.n_atoms, n)
-    couples, couple = _couples(rows, structure.n_atoms, n)
     arrays = {
         "index": rows.index[:, :n],
         "strength": rows.strength,
         "decay": np.moveaxis(rows.decay[:, : n - 1], 0, -1),
-        "uses": uses,
-        "couples": couples,
-        "couple": couple,
+        "uses": _uses(rows, structure.n_atoms, n),
         "ridge": np.array(_RIDGE if bonded else _SHARE),
-        "longest": np.array(_STEP if bonded else _PACKED_STEP * spacing),
+        "longest": np.array(_STEP if bonded else _PACKED_STEP * min(spacing, _MOST_SPACING)),
     }
+    if guide.dense:
+        arrays["couples"], arrays["couple"] = _couples(rows, structure.n_atoms, n)
     if guide.bonded:
         arrays |= {"kind": rows.kind, "axis": rows.axis.T, "bent": rows.bent}
     if guide.periodic:
@@ -140,8 +158,17 @@ def guide_of(
     if guide.cell is not None:
         arrays["modulus"] = np.array(_MODULUS * abs(np.linalg.det(structure.cell)))
     if held:
-        arrays["free"] = moves[held]
+        arrays["free"] = _free(held)
     return guide, arrays
+
+
+def _free(held: list[np.ndarray]) -> np.ndarray:
+    """(3, 3, n_atoms) how each atom may move: as the first says that does not leave it free."""
+    free = held[0]
+    for other in held[1:]:
+        untouched = (free == np.eye(3)[:, :, None]).all(axis=(0, 1))
+        free = np.where(untouched, other, free)
+    return free
 
 
 def _uses(rows: Rows, n_atoms: int, n_slots: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Quasi-Newton steps from a guess of the Hessian, along internal coordinates."""
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,9 @@ from jax import lax
 
 from kups_relax._tree import dataclass
 from kups_relax.errors import OptionError
-from kups_relax.ops import apart, fold, inverse, rounded, times
+from kups_relax.ops import apart, fold, rounded
 from kups_relax.optimizers._base import Transform
+from kups_relax.optimizers._solver import Chart, Solver, dot, solve
 from kups_relax.optimizers._systems import Lanes
 
 Tree = Any
@@ -26,54 +27,6 @@ _FIRST = 70.0
 
 # The correction along the coordinates is no longer than this share of the step.
 _BEND = 0.5
-
-
-class Reading(Protocol):
-    """What a chart made of a place: a pytree with `values` and `weights`, (R, L)."""
-
-    values: jax.Array
-    weights: jax.Array
-
-
-class Chart(Protocol):
-    """Coordinates in which what is minimised is simple, and how stiff it is in each.
-
-    Rows are functions of x, (3, rows, L), that need not be independent. All arrays end with L.
-    """
-
-    @property
-    def bonded(self) -> bool:
-        """Whether stiffness is known, and paths are followed along the rows."""
-        ...
-
-    @property
-    def longest(self) -> jax.Array:
-        """(L,) the longest way of a row of x in a step."""
-        ...
-
-    def read(self, x: jax.Array) -> Any:
-        """Take values, weights and slopes."""
-        ...
-
-    def difference(self, a: jax.Array, b: jax.Array) -> jax.Array:
-        """Subtract values."""
-        ...
-
-    def along(self, reading: Any, step: jax.Array) -> jax.Array:
-        """Turn a step of x into a change of rows, to first order."""
-        ...
-
-    def pull(self, reading: Any, on_rows: jax.Array) -> jax.Array:
-        """Turn forces on rows into forces on x: the transpose of `along`."""
-        ...
-
-    def hessian(self, reading: Any) -> jax.Array:
-        """Make the (L, n, n) matrix of all rows, and the ridge."""
-        ...
-
-    def ridge(self, reading: Any) -> jax.Array:
-        """Say what was added to its diagonal, (3, rows, L)."""
-        ...
 
 
 @dataclass
@@ -268,17 +221,14 @@ def _update(
     # True, and the compiler cannot know.
     needed = chart.longest[0] >= 0
     reading = apart(needed, rounded(_read), chart, x)
-    matrix = apart(needed, rounded(_hessian), chart, reading)
-    inverted = inverse(matrix, needed)
-
-    state, learnt, newton = _learn(needed, gradient, state, x, chart, reading, inverted)
-    stiffest = _stiffest(matrix)
-    scale = apart(needed, rounded(_scale), chart, state, learnt, stiffest, inverted, matrix)
-    direction = apart(needed, rounded(_two_loop), gradient, learnt, scale, inverted)
+    solver = Solver.at(chart, reading, needed)
+    state, learnt, newton = _learn(needed, gradient, state, x, solver)
+    scale = apart(needed, rounded(_scale), solver, state, learnt)
+    direction = apart(needed, rounded(_two_loop), gradient, learnt, scale, solver)
     direction, lost = apart(needed, rounded(_descent), gradient, direction, newton, scale)
     step = apart(needed, rounded(_bounded), direction, chart.longest * config.step)
     if chart.bonded:
-        step = apart(needed, rounded(_followed), chart, reading, x, gradient, step, inverted)
+        step = apart(needed, rounded(_followed), solver, x, gradient, step)
     return step, dataclasses.replace(state, kept=state.kept & ~lost, scale=scale)
 
 
@@ -286,43 +236,37 @@ def _read(chart: Chart, x: jax.Array) -> Any:
     return chart.read(x)
 
 
-def _hessian(chart: Chart, reading: Any) -> jax.Array:
-    return chart.hessian(reading)
-
-
 def _learn(
     needed: jax.Array,
     gradient: jax.Array,
     state: ModelHessianState,
     x: jax.Array,
-    chart: Chart,
-    reading: Any,
-    inverted: jax.Array,
+    solver: Solver,
 ) -> tuple[ModelHessianState, _Learnt, jax.Array]:
     """Add the newest pair, and take all to where the system is.
 
     Returns:
         The state; the pairs in x; the step that the guess alone would take, uphill.
     """
-    values = chart.difference(reading.values, state.values) if chart.bonded else state.values
-    moves = state.moves.push(values, x - state.params)
-    right = gradient[None]
+    chart, reading = solver.chart, solver.reading
     if chart.bonded:
-        right = jnp.concatenate([right, apart(needed, rounded(_carried), chart, reading, moves)])
-    solved = apart(needed, rounded(_solve), inverted, right)
-    if chart.bonded:
-        on_rows, on_x = apart(needed, rounded(_split), chart, reading, solved[0])
-        in_x = solved[1:]
+        moves = state.moves.push(chart.difference(reading.values, state.values), x - state.params)
+        carried = apart(needed, rounded(_carried), solver, moves)
+        solved = apart(needed, rounded(solve), solver, jnp.concatenate([gradient[None], carried]))
+        newton, in_x = solved[0], solved[1:]
+        on_rows, on_x = apart(needed, rounded(_split), solver, newton)
+        values = reading.values
     else:
-        on_rows, on_x = state.on_rows, gradient
-        in_x = moves.x
+        moves = state.moves.push(state.values, x - state.params)
+        newton, in_x = apart(needed, rounded(solve), solver, gradient), moves.x
+        on_rows, on_x, values = state.on_rows, gradient, state.values
     turns = state.turns.push(on_rows - state.on_rows, on_x - state.on_x)
     kept = jnp.concatenate([state.started[None], state.kept[:-1]])
-    learnt = apart(needed, rounded(_paired), chart, reading, in_x, turns, kept)
+    learnt = apart(needed, rounded(_paired), solver, in_x, turns, kept)
     new = ModelHessianState(
         started=jnp.ones_like(state.started),
         params=x,
-        values=reading.values if chart.bonded else state.values,
+        values=values,
         on_rows=on_rows,
         on_x=on_x,
         moves=moves,
@@ -330,76 +274,69 @@ def _learn(
         kept=kept,
         scale=state.scale,
     )
-    return new, learnt, solved[0]
+    return new, learnt, newton
 
 
-def _carried(chart: Chart, reading: Any, moves: Pairs) -> jax.Array:
+def _carried(solver: Solver, moves: Pairs) -> jax.Array:
     """B^T k s of moves: what the guess makes of them."""
+    chart, reading = solver.chart, solver.reading
     return chart.pull(reading, reading.weights * moves.rows) + chart.ridge(reading) * moves.x
 
 
-def _split(chart: Chart, reading: Any, newton: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _split(solver: Solver, newton: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The gradient as rows carry it, and the rest."""
+    chart, reading = solver.chart, solver.reading
     return reading.weights * chart.along(reading, newton), chart.ridge(reading) * newton
 
 
-def _paired(chart: Chart, reading: Any, moves: jax.Array, turns: Pairs, kept: jax.Array) -> _Learnt:
+def _paired(solver: Solver, moves: jax.Array, turns: Pairs, kept: jax.Array) -> _Learnt:
     y = turns.x
-    if chart.bonded:
-        y = y + chart.pull(reading, turns.rows)
-    sy, ss, yy = _dot(moves, y), _dot(moves, moves), _dot(y, y)
+    if solver.chart.bonded:
+        y = y + solver.chart.pull(solver.reading, turns.rows)
+    sy, ss, yy = dot(moves, y), dot(moves, moves), dot(y, y)
     good = kept & (sy > jnp.sqrt(ss * yy) * _COSINE)
-    if chart.bonded:
+    if solver.chart.bonded:
         good &= sy > ss * _CURVATURE
     weights = jnp.where(good, 1.0 / jnp.where(good, sy, 1.0), 0.0)
     return _Learnt(moves=moves, turns=y, weights=weights)
 
 
-def _scale(
-    chart: Chart,
-    state: ModelHessianState,
-    learnt: _Learnt,
-    stiffest: jax.Array,
-    inverted: jax.Array,
-    matrix: jax.Array,
-) -> jax.Array:
+def _scale(solver: Solver, state: ModelHessianState, learnt: _Learnt) -> jax.Array:
     """By what the guess is too soft, as the newest pair has it (Nocedal and Wright, eq. 7.20)."""
     s, y, weight = learnt.moves[0], learnt.turns[0], learnt.weights[0]
-    yhy = _dot(y, _solve(inverted, y[None])[0])
-    if chart.bonded:
+    yhy = dot(y, solver.solve(y))
+    if solver.chart.bonded:
         scale = jnp.clip(yhy * weight, 1 / _TRUST, _TRUST)
         return jnp.where(weight > 0, scale, jnp.where(state.kept[0], state.scale, 1.0))
-    shs = _dot(s, _solve(matrix, s[None])[0])
+    shs = dot(s, solver.times(s))
     # Where the slope is concave, that of a curvature of this size whatever its sign.
     concave = jnp.sqrt(yhy / jnp.where(shs > 0, shs, 1.0))
-    first = _FIRST / stiffest
+    first = _FIRST / solver.stiffest
     moved = state.kept[0] & (yhy > 0) & (shs > 0)
     return jnp.where(weight > 0, yhy * weight, jnp.where(moved, concave, first))
 
 
-def _two_loop(
-    gradient: jax.Array, learnt: _Learnt, scale: jax.Array, inverted: jax.Array
-) -> jax.Array:
+def _two_loop(gradient: jax.Array, learnt: _Learnt, scale: jax.Array, solver: Solver) -> jax.Array:
     """Nocedal and Wright, algorithm 7.4, downhill."""
     size = learnt.weights.shape[0]
 
     def back(age: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         q, alphas = carry
         weight = learnt.weights[age]
-        alpha = weight * _dot(learnt.moves[age], q)
+        alpha = weight * dot(learnt.moves[age], q)
         q = jnp.where(weight > 0, q - learnt.turns[age] * alpha, q)
         return q, lax.dynamic_update_index_in_dim(alphas, alpha, age, 0)
 
     def forth(k: jax.Array, r: jax.Array) -> jax.Array:
         age = size - 1 - k
         weight = learnt.weights[age]
-        beta = weight * _dot(learnt.turns[age], r)
+        beta = weight * dot(learnt.turns[age], r)
         return jnp.where(weight > 0, r + learnt.moves[age] * (alphas[age] - beta), r)
 
     alphas = jnp.zeros_like(learnt.weights)
     ends = jnp.int32(0), jnp.int32(size)
     q, alphas = lax.fori_loop(*ends, back, (gradient, alphas))
-    r = _solve(inverted, q[None])[0] / scale
+    r = solver.solve(q) / scale
     return -lax.fori_loop(*ends, forth, r)
 
 
@@ -411,10 +348,10 @@ def _descent(
     Returns:
         The direction; (L,) bool, whose pairs led astray.
     """
-    lost = ~(_dot(gradient, direction) < 0)
+    lost = ~(dot(gradient, direction) < 0)
     other = -newton / scale
     # Where the guess has no inverse, there is the gradient left.
-    other = jnp.where(_dot(gradient, other) < 0, other, gradient * (-1 / _FIRST))
+    other = jnp.where(dot(gradient, other) < 0, other, gradient * (-1 / _FIRST))
     return jnp.where(lost, other, direction), lost
 
 
@@ -423,39 +360,16 @@ def _bounded(step: jax.Array, limit: jax.Array) -> jax.Array:
     return step * jnp.where(longest > limit, limit / jnp.where(longest > 0, longest, 1.0), 1.0)
 
 
-def _followed(
-    chart: Chart,
-    reading: Any,
-    x: jax.Array,
-    gradient: jax.Array,
-    step: jax.Array,
-    inverted: jax.Array,
-) -> jax.Array:
+def _followed(solver: Solver, x: jax.Array, gradient: jax.Array, step: jax.Array) -> jax.Array:
     """Bend a step so that the rows change as they would if they were straight, to second order."""
+    chart, reading = solver.chart, solver.reading
     missing = chart.along(reading, step) - chart.difference(
         chart.read(x + step).values, reading.values
     )
-    bend = _solve(inverted, chart.pull(reading, reading.weights * missing)[None])[0]
+    bend = solver.solve(chart.pull(reading, reading.weights * missing))
     bend = _bounded(bend, _longest(step) * _BEND)
     there = step + bend
-    return jnp.where(_dot(gradient, there) < 0, there, step)
-
-
-def _solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """Multiply (k, 3, rows, L) right sides by (L, n, n) matrices."""
-    flat = right.reshape(right.shape[0], -1, right.shape[-1])
-    return times(matrix, flat).reshape(right.shape)
-
-
-def _stiffest(matrix: jax.Array) -> jax.Array:
-    """(L,) the largest of the diagonal."""
-    return jnp.max(jnp.diagonal(matrix, axis1=1, axis2=2), axis=1)
-
-
-def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Inner products of (..., 3, rows, L), one for each lane."""
-    product = a * b
-    return fold(product.reshape(*product.shape[:-3], -1, product.shape[-1]), axis=-2)
+    return jnp.where(dot(gradient, there) < 0, there, step)
 
 
 def _longest(step: jax.Array) -> jax.Array:

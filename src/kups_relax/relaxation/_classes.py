@@ -27,6 +27,11 @@ class SizeClass:
     n_lanes: int
     capacities: tuple[tuple[str, int], ...] = ()
 
+    def joined(self, capacities: Mapping[str, int]) -> "SizeClass":
+        """Add the lengths of further axes."""
+        axes = dict(self.capacities) | dict(capacities)
+        return dataclasses.replace(self, capacities=tuple(sorted(axes.items())))
+
 
 @functools.cache
 def atom_capacities(limit: int = 1 << 24) -> tuple[int, ...]:
@@ -64,8 +69,6 @@ def axis_capacity(potential: EnergyModel | None, n_atoms: int, axis: str, length
         axis: Which one.
         length: That of the structure.
     """
-    if axis in internals.AXES:
-        return internals.capacity(axis, n_atoms, length)
     needed = length + length // 10
     factor = None if potential is None else potential.coarse.get(axis)
     if factor is None:

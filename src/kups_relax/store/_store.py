@@ -3,7 +3,7 @@
 import functools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -61,7 +61,7 @@ class Store(Results):
     """
 
     path: Path
-    options: dict[str, Any]
+    options: Mapping[str, Any]
     versions: dict[str, Any]
     run: str
     complete: bool
