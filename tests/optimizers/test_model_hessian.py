@@ -4,13 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ase.build import molecule
+from ase import Atoms
+from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 
 import kups_relax as kr
-from helpers import argon, argon_clusters, assert_same_bits, assert_same_result
+from helpers import DTYPES, argon, argon_clusters, assert_same_bits, assert_same_result
+from kups_relax import _keep
 from kups_relax import optimizers as ko
 from kups_relax.errors import OptionError
+from kups_relax.relaxation import _batch, _scheduler
 
 # All of one size class: straight ones, rings that are planar, a dimer.
 SMALL = "O C CO C#N C=O CC C#C OO O=C=O N CN C=C CC#N C=C=C CC=O O.O NC=O OC=O CS"
@@ -33,6 +37,15 @@ def together(small):
     return kr.relax(small, kr.potentials.MMFF94(), **QUICK)
 
 
+def crystal(symbol, seed, hold=None):
+    atoms = bulk(symbol, cubic=True)
+    atoms.rattle(0.12, seed=seed)
+    shear = 0.03 * np.random.default_rng(seed).normal(size=(3, 3))
+    atoms.set_cell(atoms.cell.array @ (1.02 * np.eye(3) + shear), scale_atoms=True)
+    atoms.set_constraint(hold)
+    return atoms
+
+
 def loose_clusters(sizes):
     """Clusters whose atoms are too far apart to count as bonded."""
     clusters = argon_clusters(sizes)
@@ -52,11 +65,54 @@ def test_molecules_get_the_bits_that_they_get_alone(small, together):
         assert_same_result(others, place, together, i)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_molecules_in_any_company(small, dtype):
+    options = {**QUICK, "dtype": dtype, "fmax": 0.05, "max_steps": 100}
+    report = kr.verify(small, kr.potentials.MMFF94(), draws=6, **options)
+    assert report.ok, report
+
+
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_clusters_in_any_company(dtype):
     clusters = loose_clusters([2, 3, 5, 8, 7])
     report = kr.verify(clusters, argon(), draws=3, **QUICK, dtype=dtype, max_steps=60)
     assert report.ok, report
+
+
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+def test_crystals_with_moving_cells_in_any_company(dtype):
+    crystals = [crystal("Cu", seed) for seed in range(4)]
+    options = {**QUICK, "cell": "frechet", "dtype": dtype, "max_steps": 60}
+    report = kr.verify(crystals, "emt", draws=3, **options)
+    assert report.ok, report
+    assert kr.relax(crystals, "emt", **options).converged.all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [None, "frechet"])
+def test_crystals_with_atoms_held_in_any_company(cell):
+    crystals = [crystal("Cu", seed, FixAtoms([0, seed % 2 + 1])) for seed in range(4)]
+    options = {**QUICK, "cell": cell, "max_steps": 100}
+    report = kr.verify(crystals, "emt", draws=3, **options)
+    assert report.ok, report
+    result = kr.relax(crystals, "emt", **options)
+    assert result.converged.all()
+    if cell is None:
+        for before, after in zip(crystals, result.atoms, strict=True):
+            held = before.constraints[0].index
+            assert_same_bits(after.positions[held], before.positions[held])
+
+
+def test_fewer_evaluations_lead_to_the_minima_of_lbfgs(small, together):
+    plain = kr.relax(small, kr.potentials.MMFF94(), "lbfgs", progress=False)
+    assert plain.converged.all()
+    assert (np.abs(plain.energy - together.energy) < 1e-4).mean() > 0.9
+    for smiles in ("CO", "CC", "CN", "CC=O", "C=C=C"):
+        i = SMALL.split().index(smiles)
+        assert together.n_evaluations[i] < plain.n_evaluations[i], smiles
+        assert abs(together.energy[i] - plain.energy[i]) < 1e-4, smiles
+    assert together.n_evaluations.sum() < 0.8 * plain.n_evaluations.sum()
 
 
 def test_the_host_may_evaluate():
@@ -68,6 +124,60 @@ def test_the_host_may_evaluate():
     assert batched.converged.all()
     for i, atoms in enumerate(shaken):
         assert_same_result(batched, i, kr.relax(atoms, potential, **QUICK, fmax=0.03), 0)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(tmp_path, monkeypatch):
+    # The class, and so the program, of the crystals above.
+    monkeypatch.setattr(_batch, "BUDGET", 4)
+    monkeypatch.setattr(_scheduler, "_IDLE", 1e-3)
+    crystals = [crystal("Cu", seed) for seed in range(4)]
+    options = {**QUICK, "cell": "frechet", "fmax": 1e-6, "n_workers": 1}
+    want = kr.relax(crystals, "emt", **options)
+    path, write = tmp_path / "out.h5", _keep.write_checkpoint
+
+    def writing(*args):
+        write(*args)
+        if args[2]:
+            raise Stopped
+
+    monkeypatch.setattr(_keep, "write_checkpoint", writing)
+    with pytest.raises(Stopped):
+        kr.relax(crystals, "emt", output=path, checkpoint=1e-9, **options)
+    monkeypatch.setattr(_keep, "write_checkpoint", write)
+    assert path.with_name("out.h5.checkpoint").exists()
+    got = kr.relax(crystals, "emt", output=path, resume=True, **options)
+    assert got.fingerprint.tolist() == want.fingerprint.tolist()
+
+
+def test_odd_molecules_converge():
+    """In a line, and planar where they need not be."""
+    ammonia = molecule("NH3")
+    ammonia.positions[0, 2] = ammonia.positions[1:, 2].mean()
+    odd = [molecule("CO2"), molecule("C2H2"), ammonia, molecule("CO")]
+    for atoms in odd:
+        atoms.positions *= 1.05
+    result = kr.relax(odd, "emt", **QUICK)
+    assert result.converged.all(), result.status
+
+
+def test_atoms_that_are_alone_or_far_apart_converge():
+    odd = [Atoms("Cu"), Atoms("H2", [[0, 0, 0], [0, 0, 2.0]]), Atoms("Cu2", [[0, 0, 0], [0, 0, 3]])]
+    result = kr.relax(odd, "emt", **QUICK)
+    assert result.converged.all(), result.status
+    assert result.n_steps[0] == 0
+    bond = result.atoms[1].get_distance(0, 1)
+    assert bond < 1.2 or bond > 2.0, bond
+
+
+def test_a_planar_start_converges():
+    planar = molecule("BF3")
+    planar.positions *= 1.1
+    result = kr.relax(planar, kr.potentials.Morse(epsilon=1.0, r0=1.4, rho0=6.0), **QUICK)
+    assert result.converged.all(), result.status
 
 
 def test_the_flat_layout_and_a_missing_chart_are_refused():
