@@ -7,6 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.cluster import Icosahedron
 from ase.constraints import FixAtoms
 
 import kups_relax as kr
@@ -14,6 +15,7 @@ from helpers import DTYPES, argon, argon_clusters, assert_same_bits, assert_same
 from kups_relax import _keep
 from kups_relax import optimizers as ko
 from kups_relax.errors import OptionError
+from kups_relax.internals import _guide
 from kups_relax.relaxation import _batch, _scheduler
 
 # All of one size class: straight ones, rings that are planar, a dimer.
@@ -113,6 +115,29 @@ def test_fewer_evaluations_lead_to_the_minima_of_lbfgs(small, together):
         assert together.n_evaluations[i] < plain.n_evaluations[i], smiles
         assert abs(together.energy[i] - plain.energy[i]) < 1e-4, smiles
     assert together.n_evaluations.sum() < 0.8 * plain.n_evaluations.sum()
+
+
+def test_large_structures_are_solved_for_by_conjugate_gradients(small, together, monkeypatch):
+    monkeypatch.setattr(_guide, "MOST_DENSE", 2)
+    chosen = [i for i in range(0, len(small), 3) if len(together.atoms[i]) > 2]
+    few = [small[i] for i in chosen]
+    got = kr.relax(few, kr.potentials.MMFF94(), **QUICK)
+    assert got.converged.all()
+    for place in range(0, len(few), 2):
+        alone = kr.relax([few[place]], kr.potentials.MMFF94(), **QUICK)
+        assert_same_result(got, place, alone, 0)
+    assert got.n_evaluations.sum() < 1.2 * together.n_evaluations[chosen].sum()
+    assert (np.abs(got.energy - together.energy[chosen]) < 1e-3).mean() > 0.8
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_too_large_for_a_matrix_converges_in_few_evaluations():
+    cluster = Icosahedron("Cu", 5)
+    assert len(cluster) > _guide.MOST_DENSE
+    cluster.rattle(0.1, seed=0)
+    result = kr.relax(cluster, "emt", **QUICK)
+    assert result.converged.all()
+    assert result.n_evaluations[0] < 20
 
 
 def test_the_host_may_evaluate():
