@@ -163,7 +163,7 @@ def test_atoms_that_come_during_a_run_are_refused():
         ({"memory": 0}, "memory_size is 0"),
         ({"alpha": -70.0}, "alpha is -70.0"),
         ({"damping": 0.0}, "damping is 0.0"),
-        ({"optimizer": "newton"}, "no optimizer 'newton'; expected one of lbfgs, ase-lbfgs"),
+        ({"optimizer": "newton"}, "no optimizer 'newton'; expected one of lbfgs, preconditioned, "),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):

@@ -152,6 +152,14 @@ def test_moving_atoms_and_another_structure_of_the_class_compile_nothing(monkeyp
     assert len(traces) == 1
 
 
+def test_a_calculator_takes_a_larger_structure_after_a_smaller_one():
+    shared = JaxCalculator(LennardJones(**ARGON))
+    for n_atoms in (5, 20, 5):
+        atoms = argon_cluster(n_atoms)
+        got = shared.get_potential_energy(atoms)
+        assert got == JaxCalculator(LennardJones(**ARGON)).get_potential_energy(atoms)
+
+
 def test_bonds_stay_while_an_object_moves_and_are_looked_for_in_another():
     atoms = molecule("CH3CH2OH")
     atoms.calc = JaxCalculator(MMFF94())

@@ -150,7 +150,10 @@ def test_applied_updates_keep_the_dtype_of_each_leaf():
 @pytest.mark.parametrize(
     ("misuse", "message"),
     [
-        (lambda: ko.get("l-bfgs"), "no optimizer 'l-bfgs'; expected one of lbfgs, ase-lbfgs"),
+        (
+            lambda: ko.get("l-bfgs"),
+            "no optimizer 'l-bfgs'; expected one of lbfgs, preconditioned, ",
+        ),
         (lambda: ko.get(3), "3 is no optimizer; expected a transform"),
         (lambda: ko.get(None), "None is no optimizer"),
         (lambda: ko.get(ko.lbfgs), "is no optimizer"),

@@ -106,7 +106,8 @@ class SinglePoints:
     def _prepare(self, structure: Structure) -> None:
         form = self._potential.specialize(structure)
         prepared = form.prepare(structure)
-        lengths = axis_lengths(form, prepared)
+        # Atoms are an axis of no array in potentials of all pairs.
+        lengths = {"atoms": structure.n_atoms, **axis_lengths(form, prepared)}
         if self._tile is None or form != self._form or not _fits(self._tile.size, lengths):
             if form != self._form:
                 self.close()
