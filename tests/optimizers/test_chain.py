@@ -152,7 +152,7 @@ def test_applied_updates_keep_the_dtype_of_each_leaf():
     [
         (
             lambda: ko.get("l-bfgs"),
-            "no optimizer 'l-bfgs'; expected one of lbfgs, preconditioned, ",
+            "no optimizer 'l-bfgs'; expected one of lbfgs, ",
         ),
         (lambda: ko.get(3), "3 is no optimizer; expected a transform"),
         (lambda: ko.get(None), "None is no optimizer"),

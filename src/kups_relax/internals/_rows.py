@@ -32,9 +32,9 @@ _STRETCH, _BEND, _TORSION, _PYRAMID = 0.45, 0.15, 0.015, 0.03
 _ALPHA = np.array([[1.0, 0.3949, 0.3949], [0.3949, 0.28, 0.28], [0.3949, 0.28, 0.28]])
 _LENGTH = np.array([[1.35, 2.10, 2.53], [2.10, 2.87, 3.40], [2.53, 3.40, 3.40]])
 
-# Bends at atoms from sodium on have this share of the exponents: with theirs the bends of silicon are
-# fifty times too soft beside its stretches (Stillinger and Weber's, Tersoff's), and seven crystals of
-# each need 370 evaluations in place of 71.
+# Bends at atoms from sodium on have this share of the exponents: with theirs the bends of silicon
+# are fifty times too soft beside its stretches (Stillinger and Weber's, Tersoff's), and fourteen
+# crystals need 370 evaluations in place of 71.
 _HEAVY, _SHARE = 2, 0.25
 
 # Between fragments, eV/Angstrom^2.
