@@ -181,7 +181,7 @@ def test_the_diagonal_is_that_of_all_rows_but_for_an_atom_and_its_own_image(seen
 
 
 @pytest.mark.parametrize("form", ["held molecules", "moving network", "scaled, moving, packed"])
-def test_conjugate_gradients_solve_what_the_inverse_does(form):
+def test_conjugate_gradients_solve_for_the_hessian(form):
     with jax.enable_x64(True):
         chart, x = tile_of(*FORMS[form])
         right = np.random.default_rng(0).normal(size=(2, *x.shape))
@@ -195,11 +195,9 @@ def test_conjugate_gradients_solve_what_the_inverse_does(form):
         diagonal = np.asarray(chart.diagonal(reading))
         without = dataclasses.replace(chart, guide=dataclasses.replace(chart.guide, dense=False))
         got = np.asarray(solved(without, x, right))
-        exact = np.asarray(solved(chart, x, right))
         right = np.asarray(right)
     for lane, k in itertools.product(range(x.shape[-1] - 1), range(2)):
         b, scale = right[k, ..., lane].ravel(), np.sqrt(diagonal[..., lane].ravel())
-        assert np.allclose(matrix[lane] @ exact[k, ..., lane].ravel(), b, atol=1e-8)
         left = b - matrix[lane] @ got[k, ..., lane].ravel()
         assert 0 < np.linalg.norm(left / scale) < 3.1e-3 * np.linalg.norm(b / scale)
     assert (got[..., -1] == 0).all()

@@ -24,7 +24,7 @@ class Run:
         self.program = Program(potential or argon(), ko.get(optimizer))
         self.tile = Tile(self.program.potential, size_class(argon(), 8, {}), self.dtype)
         with self.x64():
-            self.state = self.program.empty(self.tile.positions.shape, self.dtype)
+            self.state = self.program.empty(self.tile.positions.shape, self.dtype, {})
         for lane, atoms in enumerate(structures):
             self.put(lane, atoms)
 
