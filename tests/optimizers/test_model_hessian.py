@@ -109,8 +109,9 @@ def test_crystals_with_atoms_held_in_any_company(cell):
 def test_fewer_evaluations_lead_to_the_minima_of_lbfgs(small, together):
     plain = kr.relax(small, kr.potentials.MMFF94(), "lbfgs", progress=False)
     assert plain.converged.all()
-    assert (np.abs(plain.energy - together.energy) < 1e-4).mean() > 0.9
-    for smiles in ("CO", "CC", "CN", "CC=O", "C=C=C"):
+    # Two end lower: an aldehyde leaves a saddle, and two waters find each other.
+    assert (together.energy < plain.energy + 1e-4).all()
+    for smiles in ("CO", "CC", "CN", "C=C=C"):
         i = SMALL.split().index(smiles)
         assert together.n_evaluations[i] < plain.n_evaluations[i], smiles
         assert abs(together.energy[i] - plain.energy[i]) < 1e-4, smiles
