@@ -6,6 +6,7 @@ that were made on the host: no scatter, one order.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from kups_relax.internals._rows import (
     STRETCH,
     TORSION,
 )
-from kups_relax.ops import fold, take_rows
+from kups_relax.ops import apart, fold, take_rows
 from kups_relax.ops import matrices as m
 
 # A factor of a bond is at most exp of this: a bond that is too short is no stiffer for ever.
@@ -248,6 +249,10 @@ class Chart:
 
     def _blocks(self, reading: Reading) -> jax.Array:
         """(3, A, 3, A, L): the atoms' part."""
+        return self._stored(self._whole, self._stored(self._coupled, reading))
+
+    def _coupled(self, reading: Reading) -> jax.Array:
+        """(3, 3, couples, L): the blocks of pairs of atoms that share rows."""
         d, n = reading.slopes, self.guide.n_slots
         pairs = [(a, b) for a in range(n) for b in range(a + 1, n)]
         stiff = d * reading.weights[:, None]
@@ -257,7 +262,10 @@ class Chart:
         listed = jnp.stack(products, axis=3)
         listed = listed.reshape(3, 3, -1, listed.shape[-1])
         shares = self.terms["couples"]
-        blocks = fold(jnp.where(shares >= 0, take_rows(listed, jnp.maximum(shares, 0)), 0), axis=-2)
+        return fold(jnp.where(shares >= 0, take_rows(listed, jnp.maximum(shares, 0)), 0), axis=-2)
+
+    def _whole(self, blocks: jax.Array) -> jax.Array:
+        """Put the blocks where they belong, below, above and on the diagonal."""
         couple = self.terms["couple"]
         lower = jnp.where(couple >= 0, take_rows(blocks, jnp.maximum(couple, 0)), 0)
         # (3, 3, A, A, L) of atoms (first, second) to (3, A, 3, A, L).
@@ -267,6 +275,11 @@ class Chart:
         diagonal = -fold(whole, axis=3)
         same = jnp.eye(couple.shape[0], dtype=bool)[None, :, None, :, None]
         return jnp.where(same, diagonal[:, :, :, None], whole)
+
+    def _stored(self, function: Any, *args: Any) -> Any:
+        """Run a part whose results are read more than once, and should be computed once."""
+        # True, and the compiler cannot know.
+        return apart(self.longest[0] >= 0, function, *args)
 
     def _rows(self, at: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Values, weights and slopes, of (3, R, slots, L) places."""

@@ -253,16 +253,17 @@ def _learn(
         moves = state.moves.push(chart.difference(reading.values, state.values), x - state.params)
         carried = apart(needed, rounded(_carried), solver, moves)
         solved = apart(needed, rounded(solve), solver, jnp.concatenate([gradient[None], carried]))
-        newton, in_x = solved[0], solved[1:]
+        newton, moved = solved[0], solved[1:]
         on_rows, on_x = apart(needed, rounded(_split), solver, newton)
         values = reading.values
     else:
         moves = state.moves.push(state.values, x - state.params)
-        newton, in_x = apart(needed, rounded(solve), solver, gradient), moves.x
+        newton, moved = apart(needed, rounded(solve), solver, gradient), moves.x
         on_rows, on_x, values = state.on_rows, gradient, state.values
     turns = state.turns.push(on_rows - state.on_rows, on_x - state.on_x)
     kept = jnp.concatenate([state.started[None], state.kept[:-1]])
-    learnt = apart(needed, rounded(_paired), solver, in_x, turns, kept)
+    turned = apart(needed, rounded(_turned), solver, turns) if chart.bonded else turns.x
+    learnt = apart(needed, rounded(_paired), solver, moved, turned, kept)
     new = ModelHessianState(
         started=jnp.ones_like(state.started),
         params=x,
@@ -289,10 +290,12 @@ def _split(solver: Solver, newton: jax.Array) -> tuple[jax.Array, jax.Array]:
     return reading.weights * chart.along(reading, newton), chart.ridge(reading) * newton
 
 
-def _paired(solver: Solver, moves: jax.Array, turns: Pairs, kept: jax.Array) -> _Learnt:
-    y = turns.x
-    if solver.chart.bonded:
-        y = y + solver.chart.pull(solver.reading, turns.rows)
+def _turned(solver: Solver, turns: Pairs) -> jax.Array:
+    """Differences of gradients, in x."""
+    return turns.x + solver.chart.pull(solver.reading, turns.rows)
+
+
+def _paired(solver: Solver, moves: jax.Array, y: jax.Array, kept: jax.Array) -> _Learnt:
     sy, ss, yy = dot(moves, y), dot(moves, moves), dot(y, y)
     good = kept & (sy > jnp.sqrt(ss * yy) * _COSINE)
     if solver.chart.bonded:
