@@ -6,7 +6,8 @@ from typing import Any
 
 import ase
 import numpy as np
-from ase.build import bulk
+from ase.build import bulk, molecule
+from ase.cluster import Icosahedron
 from ase.collections import g2 as g2_collection
 from ase.optimize.test.systems import get_systems
 
@@ -149,6 +150,37 @@ def argon_w2() -> Set:
     return _with("argon, all pairs", made, ("ASE LBFGS",), fmax=1e-3)
 
 
+def large() -> Set:
+    """Four clusters of metal and four of water, of 300 to 561 atoms, to 0.01 eV/A."""
+    made, names = [], []
+    for number in range(4):
+        random = np.random.default_rng(number)
+        cluster = Icosahedron("Cu", (5, 5, 6, 6)[number])
+        cluster.symbols[random.random(len(cluster)) < 0.5] = "Au"
+        cluster.set_positions(cluster.positions * 1.06)
+        cluster.rattle(0.1, rng=random)
+        cluster.info["id"] = f"{number} {cluster.symbols}"
+        made.append(cluster)
+        names.append("EMT")
+    for number in range(4):
+        made.append(_water((100, 100, 125, 125)[number], np.random.default_rng(number)))
+        made[-1].info["id"] = f"{number} {len(made[-1]) // 3} H2O"
+        names.append("MMFF94")
+    return Set(structures=made, calculators=names, peers=("ASE LBFGS",))
+
+
+def _water(n: int, random: np.random.Generator) -> ase.Atoms:
+    """Molecules on a grid, 3.1 A apart, each turned at random."""
+    places = np.array(np.meshgrid(*[range(5)] * 3)).reshape(3, -1).T[:n] * 3.1
+    cluster = ase.Atoms()
+    for place in places:
+        one = molecule("H2O")
+        one.euler_rotate(*random.uniform(0, 360, 3), center="COM")
+        one.translate(place)
+        cluster += one
+    return cluster
+
+
 SETS: dict[str, Callable[[], Set]] = {
     "g2": g2,
     "drugs": drugs,
@@ -158,6 +190,7 @@ SETS: dict[str, Callable[[], Set]] = {
     "crystals": crystals,
     "argon-w1": argon_w1,
     "argon-w2": argon_w2,
+    "large": large,
 }
 
 
