@@ -19,8 +19,9 @@ Tree = Any
 # A pair is kept whose curvature is more than this, as a cosine, and per squared way, eV/Angstrom^2.
 _COSINE, _CURVATURE = 1e-8, 1e-4
 
-# Where stiffness is known, it is corrected by no more than this factor either way.
-_TRUST = 2.0
+# Where stiffness is known, it is made softer by no more than the first of these, and stiffer by no
+# more than the second: between water molecules it is ten times what the guess has.
+_SOFTER, _STIFFER = 2.0, 50.0
 
 # Curvature of the stiffest coordinate before anything is learnt, eV/Angstrom^2: ASE's.
 _FIRST = 70.0
@@ -312,7 +313,7 @@ def _scale(solver: Solver, state: ModelHessianState, learnt: _Learnt) -> jax.Arr
     s, y, weight = learnt.moves[0], learnt.turns[0], learnt.weights[0]
     yhy = dot(y, solver.solve(y))
     if solver.chart.bonded:
-        scale = jnp.clip(yhy * weight, 1 / _TRUST, _TRUST)
+        scale = jnp.clip(yhy * weight, 1 / _SOFTER, _STIFFER)
         return jnp.where(weight > 0, scale, jnp.where(state.kept[0], state.scale, 1.0))
     shs = dot(s, solver.times(s))
     # Where the slope is concave, that of a curvature of this size whatever its sign.
