@@ -16,7 +16,7 @@ from kups_relax.internals import _guide
 
 # Of 3 to 8 atoms, of one class: straight ones, planar ones and a dimer are among them.
 SMALL = "O C N CO C#N C=O CC C#C OO O=C=O NN CN C=C CC#N C=C=C CC#C CC=O O.O NC=O OC=O CS CF"
-# As structures of more than 256 atoms are solved for: by conjugate gradients.
+# As molecules of more than 512 atoms are solved for: by conjugate gradients.
 NO_MATRIX, MOST_DENSE = "molecules, no matrix", _guide.MOST_DENSE
 SIZES = (2, 3, 5, 20, 60, 120)
 
@@ -35,7 +35,7 @@ def main() -> dict[str, Any]:
     for (name, potential, structures, options), dtype in itertools.product(
         runs, ("float64", "float32")
     ):
-        _guide.MOST_DENSE = 2 if name == NO_MATRIX else MOST_DENSE
+        _guide.MOST_DENSE = {True: 2} if name == NO_MATRIX else MOST_DENSE
         count, wrong = compare(
             structures,
             potential,

@@ -151,7 +151,7 @@ def argon_w2() -> Set:
 
 
 def large() -> Set:
-    """Four clusters of metal and four of water, of 300 to 561 atoms, to 0.01 eV/A."""
+    """Four clusters of metal of 309 and 561 atoms, and two of a hundred water molecules."""
     made, names = [], []
     for number in range(4):
         random = np.random.default_rng(number)
@@ -162,11 +162,17 @@ def large() -> Set:
         cluster.info["id"] = f"{number} {cluster.symbols}"
         made.append(cluster)
         names.append("EMT")
-    for number in range(4):
-        made.append(_water((100, 100, 125, 125)[number], np.random.default_rng(number)))
+    for number in range(2):
+        made.append(_water(100, np.random.default_rng(number)))
         made[-1].info["id"] = f"{number} {len(made[-1]) // 3} H2O"
         names.append("MMFF94")
     return Set(structures=made, calculators=names, peers=("ASE LBFGS",))
+
+
+def water() -> Set:
+    """Twelve clusters of 8 and 20 water molecules, MMFF94, on grids, turned at random."""
+    made = [_water((8, 20)[k // 2 % 2], np.random.default_rng([1, k])) for k in range(12)]
+    return _with("MMFF94", made, ("ASE LBFGS",))
 
 
 def _water(n: int, random: np.random.Generator) -> ase.Atoms:
@@ -190,6 +196,7 @@ SETS: dict[str, Callable[[], Set]] = {
     "crystals": crystals,
     "argon-w1": argon_w1,
     "argon-w2": argon_w2,
+    "water": water,
     "large": large,
 }
 

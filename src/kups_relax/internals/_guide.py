@@ -26,9 +26,9 @@ _RIDGE, _SHARE = 0.03, 0.02
 # The longest step, Angstrom; of packed atoms, in distances of neighbours, up to so many Angstrom.
 _STEP, _PACKED_STEP, _MOST_SPACING = 0.3, 0.13, 6.0
 
-# With more atoms than this the Hessian is not written down: its inverse would cost more than
-# solving for each step, and the square of the room.
-MOST_DENSE = 256
+# With more atoms than this, bonded or not, the Hessian is not written down: its inverse would cost
+# more than solving for each step, which packed atoms make easier. And the square of the room.
+MOST_DENSE = {True: 512, False: 192}
 
 # What holds a cell that no bonds hold, as a bulk modulus, eV/Angstrom^3.
 _MODULUS = 0.05
@@ -138,7 +138,7 @@ def guide_of(
     else:
         rows, spacing = packed_rows(structure)
     held = [moves[kind] for kind in ("scaled", "cartesian") if kind in coordinates.held]
-    dense = structure.n_atoms <= MOST_DENSE
+    dense = structure.n_atoms <= MOST_DENSE[bonded]
     guide = Guide(bonded, dense, bool(rows.shift.any()), coordinates.cell, bool(held))
     n = guide.n_slots
     arrays = {

@@ -92,8 +92,8 @@ class ScaleByModelHessian(Transform[ModelHessianState]):
     Where atoms are packed (metals, rare gases), near pairs are the rows, their stiffness is
     learnt, and pairs stay in x.
 
-    Beyond 256 atoms the Hessian is not written down: each step is solved for by conjugate
-    gradients.
+    Beyond 512 atoms, or 192 packed ones, the Hessian is not written down: each step is solved
+    for by conjugate gradients.
 
     Worth it where an evaluation costs more than a few milliseconds: a step of a molecule of 50
     atoms costs 3.5 of one core.
