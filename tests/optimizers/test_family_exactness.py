@@ -83,9 +83,9 @@ def rows_of(optimizer, step, x, stiffness, owner=None):
     return np.asarray(x)
 
 
-def in_turns(names):
-    """Each name with one dtype: lanes are tested with both, and benchmarks/ all of it."""
-    return list(zip(names, itertools.cycle(DTYPES)))
+def in_turns(names, dtypes=DTYPES):
+    """Each name with one dtype; benchmarks/optimizer_exactness.py has all of it with both."""
+    return list(zip(names, itertools.cycle(dtypes)))
 
 
 def _quick_or_slow(name, dtype):
@@ -142,8 +142,7 @@ def down(optimizer, x, stiffness, n_updates, state=None):
     return x, state
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("name", "dtype"), in_turns(OPTIMIZERS, DTYPES[::-1]))
 def test_lanes_in_any_company_and_after_a_refill(name, dtype):
     optimizer = OPTIMIZERS[name]
     x, stiffness = lanes_of(dtype, 2)

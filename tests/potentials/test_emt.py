@@ -122,7 +122,6 @@ def test_a_crystal_at_rest_has_no_energy():
     [
         ("float64", (0.8, 2.0), SHAPES),
         ("float32", (0.8, 2.0), SHAPES),
-        pytest.param("float64", (0.0, 2.5), CASES, marks=pytest.mark.slow),
     ],
 )
 def test_no_bit_depends_on_the_skin(dtype, skins, chosen):

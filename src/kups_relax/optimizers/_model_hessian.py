@@ -96,7 +96,7 @@ class ScaleByModelHessian(Transform[ModelHessianState]):
     for by conjugate gradients.
 
     Worth it where an evaluation costs more than a few milliseconds: a step of a molecule of 50
-    atoms costs 3.5 of one core.
+    atoms costs 3.8 of one core.
 
     It needs to know what atoms there are: `kups_relax.relax` and `kups_relax.ase.Optimizer` tell
     it by `chart`.
