@@ -39,8 +39,8 @@ NAMES = (
     "evaluations",
     "preconditioned_cost",
 )
-# Run when they are named: they need packages that are no part of a default installation.
-EXTRAS = ("torch_sim",)
+# Run when they are named: they need packages that are no part of a default installation, or hours.
+EXTRAS = ("torch_sim", "mutations")
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["evaluations"] and sys.argv[2:]:

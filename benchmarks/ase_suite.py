@@ -273,7 +273,8 @@ def outcomes(modules: Sequence[str], swap: str | None) -> dict[str, dict[str, An
         report = Path(folder) / "outcomes.json"
         command = [
             *(sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", folder),
-            *("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "benchmarks.ase_suite"),
+            *("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"),
+            *("-p", "benchmarks.ase_suite"),
             *("-W", FORGIVEN),
             *("--outcomes", str(report), *(["--swap", swap] if swap else []), "--pyargs", *modules),
         ]

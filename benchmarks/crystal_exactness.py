@@ -17,8 +17,8 @@ from ase.constraints import FixAtoms, FixSymmetry
 
 import kups_relax as kr
 from benchmarks import periodic
-from kups_relax.relaxation import traces
 from kups_relax.relaxation._batch import Batch
+from kups_relax.testing import count_programs
 
 SKIN = 0.15
 SIZES = (2, 3, 5, 20, 60, 150, 300)
@@ -38,8 +38,7 @@ def main() -> dict[str, Any]:
     ends: collections.Counter[str] = collections.Counter()
     for kind, cell, dtype in itertools.product(KINDS, (None, "frechet"), ("float64", "float32")):
         potential, structures = kind[0], _structures(*kind[1:], moving_cell=cell is not None)
-        before = len(traces)
-        with _counted() as events:
+        with _counted() as events, count_programs() as programs:
             counts = _compare(
                 structures,
                 potential,
@@ -50,7 +49,7 @@ def main() -> dict[str, Any]:
                 fmax=1e-3,
                 max_steps=60,
             )
-        counts = {**counts, **events, "programs": len(traces) - before}
+        counts = {**counts, **events, "programs": programs.n_traced("_advance")}
         totals.update(counts)
         name = f"{potential.name} {'variable' if cell else 'fixed'} cell {dtype}"
         figures[name] = counts

@@ -15,7 +15,7 @@ import ase
 import numpy as np
 
 import kups_relax as kr
-from kups_relax.relaxation import traces
+from kups_relax.testing import count_programs
 
 N = 100_000
 # For the cost of the store, runs that take turns.
@@ -36,13 +36,14 @@ def main() -> dict[str, Any]:
         def watch() -> None:
             while not done.wait(0.5):
                 seconds = round(time.perf_counter() - start, 1)
-                curve.append((seconds, n_read[0], _mebibytes(), len(traces)))
+                curve.append((seconds, n_read[0], _mebibytes(), programs.n_traced("_advance")))
 
         watcher = threading.Thread(target=watch)
-        watcher.start()
-        result = kr.relax(_counted(clusters(N), n_read), argon, output=out, progress=False)
-        done.set()
-        watcher.join()
+        with count_programs() as programs:
+            watcher.start()
+            result = kr.relax(_counted(clusters(N), n_read), argon, output=out, progress=False)
+            done.set()
+            watcher.join()
         seconds = time.perf_counter() - start
         tenth = [c for c in curve if c[1] >= N // 10]
         figures |= {

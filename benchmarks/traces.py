@@ -6,7 +6,7 @@ import jax
 
 import kups_relax as kr
 from benchmarks import cases
-from kups_relax.relaxation import traces
+from kups_relax.testing import count_programs
 
 
 def main() -> dict[str, Any]:
@@ -16,8 +16,9 @@ def main() -> dict[str, Any]:
     entries = kr.io.structures_from(cases.MOLECULES, seed=2)
     figures: dict[str, Any] = {}
     for k in range(3):
-        before = len(traces)
         batch = entries[k::3]
-        kr.relax(batch, potential, max_steps=50, progress=False)
-        figures[f"new traces in batch {k + 1} ({len(batch)} molecules)"] = len(traces) - before
+        with count_programs() as programs:
+            kr.relax(batch, potential, max_steps=50, progress=False)
+        n_traced = programs.n_traced("_advance")
+        figures[f"new traces in batch {k + 1} ({len(batch)} molecules)"] = n_traced
     return figures

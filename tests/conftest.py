@@ -1,13 +1,26 @@
-"""What all tests share."""
+"""What all tests share. docs/testing.md says where a test goes and what it may cost."""
 
 import os
+import signal
 from collections.abc import Iterator
+
+# The engine's own threads share the processors with pytest's workers.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# XLA takes tuning hints of a program from disk for features that the processor lacks, and says so
+# at length for each program, on standard error, which some tests read.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
 import pytest
 
-# The engine's own threads share the cores with pytest's workers.
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+pytest_plugins = ("support.costs", "support.programs", "support.selection")
+
+
+def pytest_configure() -> None:
+    # Started by nohup or in the background of a script, a process ignores SIGINT, and so do all
+    # that it starts. Tests send it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -9,6 +9,9 @@ import ase.io
 import numpy as np
 import pytest
 
+# A process each, with all of its compiling: no behaviour that is not tested elsewhere.
+pytestmark = pytest.mark.extended
+
 ROOT = pathlib.Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
@@ -29,7 +32,6 @@ def test_own_optimizer_finds_booths_minimum(tmp_path):
     assert out.count("[1. 3.]") == 4
 
 
-@pytest.mark.slow
 def test_crystals_relax_from_a_folder_of_cif_files(tmp_path):
     out = run(tmp_path, EXAMPLES / "crystals.py")
     assert "12 structures: 12 converged" in out
@@ -42,7 +44,6 @@ def test_crystals_relax_from_a_folder_of_cif_files(tmp_path):
     assert len(ase.io.read(tmp_path / "out" / "crystals.extxyz", ":")) == 12
 
 
-@pytest.mark.slow
 def test_own_model_learns_and_relaxes(tmp_path):
     # A third of the structures and of the epochs.
     out = run(tmp_path, EXAMPLES / "own_model.py", 96, 20)
@@ -51,7 +52,6 @@ def test_own_model_learns_and_relaxes(tmp_path):
     assert "32 structures: 32 converged" in out
 
 
-@pytest.mark.slow
 def test_demo_relaxes_and_verifies(tmp_path):
     lines = (EXAMPLES / "molecules.smi").read_text().splitlines()
     (tmp_path / "few.smi").write_text("\n".join(lines[:12]) + "\n")

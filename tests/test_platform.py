@@ -4,7 +4,7 @@ import pytest
 import kups_relax as kr
 from helpers import argon, argon_clusters
 from kups_relax import _platform
-from kups_relax.relaxation import traces
+from kups_relax.testing import count_programs
 
 
 def relax():
@@ -13,15 +13,16 @@ def relax():
 
 def test_programs_are_given_up_before_there_are_too_many(monkeypatch):
     want = relax().fingerprint
-    before = len(traces)
-    assert (relax().fingerprint == want).all()
-    assert len(traces) == before
+    with count_programs() as programs:
+        assert (relax().fingerprint == want).all()
+    assert programs.n_traced("_advance") == 0
 
     # As if each program were one too many.
     monkeypatch.setattr(_platform, "FULL", 0.0)
     monkeypatch.setattr(_platform, "_known", set())
-    assert (relax().fingerprint == want).all()
-    assert len(traces) > before
+    with count_programs() as programs:
+        assert (relax().fingerprint == want).all()
+    assert programs.n_traced("_advance") > 0
 
 
 def test_programs_take_memory_maps():

@@ -23,6 +23,7 @@ from helpers import (
     assert_same_result,
 )
 from kups_relax.errors import KupsRelaxError, OptionError, StoreError, StructureError
+from support.crossing import crossed
 
 # Loose and short, where a test does not look at the physics.
 QUICK = {"fmax": 0.05, "max_steps": 30, "progress": False}
@@ -223,13 +224,15 @@ def check_exactness(potential, optimizer, dtype):
     assert n_comparisons == 2 * (len(clusters) + 7)
 
 
-@pytest.mark.parametrize("potential", POTENTIALS)
-@pytest.mark.parametrize("optimizer", ["lbfgs", "ase-lbfgs"])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("potential", "optimizer", "dtype"), crossed(POTENTIALS, ["lbfgs", "ase-lbfgs"], DTYPES)
+)
 def test_a_structure_in_a_batch_gets_the_bits_that_it_gets_alone(potential, optimizer, dtype):
     check_exactness(potential, optimizer, dtype)
 
 
+@pytest.mark.exact
 def test_an_optax_optimizer_is_exact_too():
     optimizer = kr.optimizers.chain(optax.adam(0.05), kr.optimizers.MaxStepSize(0.1))
     clusters = argon_clusters([2, 5, 8, 7, 8, 3])
@@ -238,6 +241,7 @@ def test_an_optax_optimizer_is_exact_too():
         assert_same_result(relax(clusters[i], optimizer=optimizer), 0, batch, i)
 
 
+@pytest.mark.exact
 def test_a_copy_in_the_same_batch_gets_the_same_bits():
     atoms = argon_cluster(8)
     result = relax([atoms, *argon_clusters([8, 8, 5]), atoms, atoms])

@@ -10,7 +10,9 @@ from ase_cases import Engine, hung
 import kups_relax as kr
 from helpers import argon, argon_cluster
 from kups_relax.ase import LBFGS, Optimizer
-from kups_relax.ase._one_system import OneSystem, traces
+from kups_relax.ase._one_system import OneSystem
+from kups_relax.testing import count_programs
+from support.crossing import first
 
 OPTIMIZERS = ("lbfgs", "ase-lbfgs")
 
@@ -35,22 +37,31 @@ def assert_same_run(potential, source, optimizer, max_steps=300):
     return run.nsteps
 
 
-@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, "lbfgs-zoom", "lbfgs-backtracking"])
-def test_clusters_take_the_steps_of_relax(optimizer):
-    n_steps = [
-        assert_same_run(argon(), argon_cluster(n, seed=5), optimizer) for n in (2, 5, 8, 13, 40)
-    ]
-    assert max(n_steps) > 20
+@pytest.mark.parametrize(
+    ("optimizer", "sizes"),
+    [
+        pytest.param("lbfgs", (5, 40), marks=pytest.mark.exact),
+        ("ase-lbfgs", (13,)),
+        ("lbfgs-zoom", (2, 8)),
+        *(
+            pytest.param(optimizer, (2, 5, 8, 13, 40), marks=pytest.mark.extended)
+            for optimizer in (*OPTIMIZERS, "lbfgs-zoom", "lbfgs-backtracking")
+        ),
+    ],
+)
+def test_clusters_take_the_steps_of_relax(optimizer, sizes):
+    n_steps = [assert_same_run(argon(), argon_cluster(n, seed=5), optimizer) for n in sizes]
+    assert max(n_steps) > 10
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_clusters_of_all_sizes_take_the_steps_of_relax(optimizer):
     for n_atoms in range(2, 41, 2):
         assert_same_run(argon(), argon_cluster(n_atoms, seed=n_atoms), optimizer)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", first(OPTIMIZERS))
 def test_molecules_take_the_steps_of_relax(optimizer):
     potential = kr.potentials.MMFF94()
     for smiles in ("CCO", "c1ccccc1O"):
@@ -75,13 +86,14 @@ def test_lbfgs_is_the_optimizer_of_its_name():
 
 def test_the_next_structure_of_a_size_compiles_nothing():
     LBFGS(hung(41), logfile=None).run(fmax=1e-9, steps=3)
-    before = len(traces)
-    for n_atoms in (33, 48, 40):
-        LBFGS(hung(n_atoms), logfile=None).run(fmax=1e-9, steps=3)
-    assert len(traces) == before
-    LBFGS(hung(49), logfile=None).run(fmax=1e-9, steps=3)
-    LBFGS(hung(40), alpha=50, logfile=None).run(fmax=1e-9, steps=3)
-    assert len(traces) == before + 2
+    with count_programs() as programs:
+        for n_atoms in (33, 48, 40):
+            LBFGS(hung(n_atoms), logfile=None).run(fmax=1e-9, steps=3)
+        assert programs.n_traced("step") == 0
+        # Options that nobody else has, so that nothing is compiled yet.
+        LBFGS(hung(49), alpha=51, logfile=None).run(fmax=1e-9, steps=3)
+        LBFGS(hung(40), alpha=50, logfile=None).run(fmax=1e-9, steps=3)
+        assert programs.n_traced("step") == 2
 
 
 def test_no_program_is_compiled_after_the_first_step_of_a_size(caplog):

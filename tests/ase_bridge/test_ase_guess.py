@@ -38,18 +38,25 @@ def assert_the_steps_of_relax(molecules):
         assert atoms.get_potential_energy() == want.energy[i]
 
 
-def test_molecules_take_the_very_steps_of_relax():
-    assert_the_steps_of_relax([shaken(name) for name in ("CH3OH", "C2H2", "H2O", "CO2", "NH3")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("CH3OH",),
+        pytest.param(("CH3OH", "C2H2", "H2O", "CO2", "NH3"), marks=pytest.mark.extended),
+    ],
+)
+def test_molecules_take_the_very_steps_of_relax(names):
+    assert_the_steps_of_relax([shaken(name) for name in names])
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_molecules_with_atoms_held_take_the_very_steps_of_relax():
     held = shaken("CH3OH")
     held.set_constraint(FixAtoms([0]))
     assert_the_steps_of_relax([held])
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("cell", "filtered"), [("frechet", FrechetCellFilter), ("unit", UnitCellFilter)]
 )

@@ -24,7 +24,7 @@ def strained_gold():
 
 
 @pytest.mark.parametrize(
-    "make", [gold, pytest.param(strained_gold, marks=pytest.mark.slow), lambda: hung(9)]
+    "make", [gold, pytest.param(strained_gold, marks=pytest.mark.extended), lambda: hung(9)]
 )
 def test_the_minimum_is_that_of_ase(make):
     ours, theirs = make(), make()

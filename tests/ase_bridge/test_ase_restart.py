@@ -13,6 +13,7 @@ from ase_cases import FreshEMT, Function, gold, hung
 
 import kups_relax as kr
 from kups_relax.ase import LBFGS, Optimizer, RestartFileError
+from support.crossing import in_turns
 
 FILTERS = {
     "atoms": lambda atoms: atoms,
@@ -24,8 +25,9 @@ FILTERS = {
 
 
 @pytest.mark.filterwarnings("ignore:Use FrechetCellFilter")
-@pytest.mark.parametrize("target", FILTERS)
-@pytest.mark.parametrize("optimizer", ["ase-lbfgs", "lbfgs", optax.adam(0.02)])
+@pytest.mark.parametrize(
+    ("target", "optimizer"), in_turns(FILTERS, ["ase-lbfgs", "lbfgs", optax.adam(0.02)])
+)
 def test_a_restarted_run_goes_on_bit_for_bit(target, optimizer, tmp_path):
     def make(atoms, **options):
         atoms.calc = FreshEMT()

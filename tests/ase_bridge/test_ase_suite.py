@@ -20,7 +20,8 @@ QUICK = (
 )
 
 
-@pytest.mark.parametrize("swap", ["ours", pytest.param("ours-lbfgs", marks=pytest.mark.slow)])
+@pytest.mark.extended
+@pytest.mark.parametrize("swap", ["ours", "ours-lbfgs"])
 def test_quick_ones_pass(swap):
     tests = ase_suite.outcomes(QUICK, swap)
     used = {name: test for name, test in tests.items() if test["swapped"]}
@@ -31,6 +32,7 @@ def test_quick_ones_pass(swap):
     }
 
 
+@pytest.mark.extended
 def test_nothing_is_swapped_unasked():
     tests = ase_suite.outcomes(["ase.test.optimize.test_replay"], None)
     assert len(tests) == 4

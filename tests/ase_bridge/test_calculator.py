@@ -29,6 +29,7 @@ from kups_relax.errors import OptionError, PotentialError, StructureError
 from kups_relax.potentials import MMFF94, GraphModel, Harmonic, LennardJones, Morse
 from kups_relax.relaxation import _evaluate
 from potentials.graph_models import CUTOFF, messages, parameters
+from support.crossing import in_turns
 
 LJ = LennardJones(**ARGON, cutoff=8.0, onset=6.0, skin=0.4)
 NICKEL = Morse(epsilon=0.4205, r0=2.78, rho0=3.95, cutoff=7.5, onset=5.0)
@@ -60,8 +61,7 @@ RUNS["graph"][1].rattle(0.1, seed=3)
 # The numbers of relax.
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize(("kind", "dtype"), in_turns(RUNS, DTYPES, exact={"lj crystal", "mmff94"}))
 def test_numbers_are_those_of_relax_to_the_bit(kind, dtype):
     """At the start, and at the geometries of a run, prepared there or on the way."""
     potential, atoms = RUNS[kind]
@@ -80,8 +80,7 @@ def test_numbers_are_those_of_relax_to_the_bit(kind, dtype):
                 assert_same_bits(got.get_stress(), expected.get_stress())
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "ase-lbfgs"])
-@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize(("kind", "optimizer"), in_turns(RUNS, ["lbfgs", "ase-lbfgs"]))
 def test_a_serial_run_takes_the_steps_of_relax(kind, optimizer):
     potential, start = RUNS[kind]
     max_steps = 60 if kind == "graph" else 300

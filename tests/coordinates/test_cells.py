@@ -1,6 +1,5 @@
 """Variable cells: ASE's filters step by step, the total gradient, bounded steps, the same bits."""
 
-import dataclasses
 import itertools
 import re
 
@@ -10,6 +9,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.filters import FrechetCellFilter, UnitCellFilter
 from ase.optimize import LBFGS
 from ase.units import GPa
@@ -22,7 +22,8 @@ from kups_relax.data import Terms
 from kups_relax.errors import OptionError
 from kups_relax.potentials import Evaluation
 from kups_relax.relaxation._single import SinglePoints
-from kups_relax.relaxation._step import traces
+from kups_relax.testing import count_programs
+from support.crossing import first, in_turns
 
 FILTERS = {kr.FrechetCell: FrechetCellFilter, kr.UnitCell: UnitCellFilter}
 OPTIONS = {
@@ -36,27 +37,35 @@ OPTIONS = {
 }
 
 
-def of_ase(atoms, kind, n_steps, options):
-    """Where ASE is after so many steps."""
+# After how many steps they are compared with ASE's.
+STEPS = (2, 12)
+
+
+def of_ase(atoms, kind, options):
+    """Where ASE is after so many steps, its largest force, and how many steps it took."""
     atoms = atoms.copy()
     atoms.calc = LennardJones(epsilon=0.0104, sigma=3.40, rc=CUTOFF)
     names = {"pressure": "scalar_pressure"}
     names["cell_factor"] = "exp_cell_factor" if kind is kr.FrechetCell else "cell_factor"
     options = {names.get(name, name): value for name, value in options.items()}
     moving = FILTERS[kind](atoms, **options)
-    optimizer = LBFGS(moving, logfile=None)
-    optimizer.run(fmax=1e-3, steps=n_steps)
-    return atoms, np.linalg.norm(moving.get_forces(), axis=1).max(), optimizer.nsteps
+    optimizer, seen = LBFGS(moving, logfile=None), {}
+    for n_steps in STEPS:
+        optimizer.run(fmax=1e-3, steps=n_steps - optimizer.nsteps)
+        there = atoms.copy()
+        there.calc = SinglePointCalculator(there, **atoms.calc.results)
+        fmax = np.linalg.norm(moving.get_forces(), axis=1).max()
+        seen[n_steps] = there, fmax, optimizer.nsteps
+    return seen
 
 
-@pytest.mark.parametrize("kind", FILTERS)
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[] if n == "pressure" else [pytest.mark.slow]) for n in OPTIONS],
+    ("name", "kind"), in_turns(OPTIONS, FILTERS, leave={"3 x 3 mask", "factor"})
 )
-def test_steps_are_those_of_ases_filters(kind, name):
-    options, starts = OPTIONS[name], [crystal(seed) for seed in (0, 2, 3)]
-    for n_steps in (2, 20):
+def test_steps_are_those_of_ases_filters(name, kind):
+    options, starts = OPTIONS[name], [crystal(seed) for seed in (0, 3)]
+    paths = [of_ase(start, kind, options) for start in starts]
+    for n_steps in STEPS:
         result = kr.relax(
             starts,
             lennard_jones(),
@@ -65,8 +74,8 @@ def test_steps_are_those_of_ases_filters(kind, name):
             max_steps=n_steps,
             cell=kind(max_strain=1.0, **options),
         )
-        for i, start in enumerate(starts):
-            expected, fmax, taken = of_ase(start, kind, n_steps, options)
+        for i, path in enumerate(paths):
+            expected, fmax, taken = path[n_steps]
             got = result.atoms[i]
             np.testing.assert_allclose(got.cell.array, expected.cell.array, rtol=0, atol=1e-9)
             np.testing.assert_allclose(got.positions, expected.positions, rtol=0, atol=1e-9)
@@ -76,8 +85,13 @@ def test_steps_are_those_of_ases_filters(kind, name):
             assert result.n_steps[i] == taken
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("cell", [kr.FrechetCell(), kr.UnitCell(pressure=0.001)], ids=str)
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("cell", "dtype"),
+    in_turns(
+        [kr.UnitCell(pressure=0.001), kr.FrechetCell()], DTYPES[::-1], leave={kr.FrechetCell()}
+    ),
+)
 def test_cells_relax_together_as_they_do_alone(cell, dtype):
     # So small a skin makes lists anew on the way.
     starts = [crystal(seed, strain=0.05) for seed in range(8)]
@@ -87,7 +101,8 @@ def test_cells_relax_together_as_they_do_alone(cell, dtype):
     assert report.ok, report
 
 
-@pytest.mark.slow
+@pytest.mark.exact
+@pytest.mark.extended
 def test_no_bit_depends_on_the_age_of_lists():
     starts = [crystal(seed, strain=0.06) for seed in range(6)]
     results = [
@@ -98,7 +113,6 @@ def test_no_bit_depends_on_the_age_of_lists():
         assert_same_result(results[0], i, results[1], i)
 
 
-@pytest.mark.slow
 def test_molecules_and_crystals_mix():
     mixed = [crystal(3), argon_cluster(7), crystal(1), argon_cluster(5, seed=2)]
     together = kr.relax(mixed, lennard_jones(), cell="frechet")
@@ -198,8 +212,7 @@ def test_a_relaxed_cell_bears_the_pressure():
         assert small.get_volume() < 0.97 * large.get_volume()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", FILTERS)
+@pytest.mark.parametrize("kind", first(list(FILTERS)))
 def test_what_the_mask_holds_does_not_change(kind):
     starts = [crystal(3), crystal(1)]
     result = kr.relax(starts, lennard_jones(), cell=kind(mask=[1, 1, 0, 0, 0, 1]), fmax=1e-4)
@@ -211,7 +224,6 @@ def test_what_the_mask_holds_does_not_change(kind):
         np.testing.assert_allclose(change[:, 2], [0, 0, 1], atol=1e-14)
 
 
-@pytest.mark.slow
 def test_constant_volume_and_constant_shape():
     start = crystal(3, strain=0.06)
     volume = kr.relax(start, lennard_jones(), cell=kr.FrechetCell(constant_volume=True))
@@ -240,7 +252,7 @@ def test_atoms_and_cell_have_thresholds_of_their_own():
     assert not again.n_steps.any()
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("kind", FILTERS)
 @pytest.mark.parametrize("start", ["stretched", "sheared", "nearly relaxed"])
 def test_one_atom_at_the_origin_goes_downhill(kind, start):
@@ -257,8 +269,7 @@ def test_one_atom_at_the_origin_goes_downhill(kind, start):
     assert not path[-1][1].positions.any()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", FILTERS)
+@pytest.mark.parametrize("kind", first(list(FILTERS)))
 def test_no_step_changes_a_lattice_vector_by_more_than_its_share(kind):
     for max_strain, a in ((0.05, 6.3), (0.02, 4.4), (0.2, 4.2)):
         atoms = bulk("Ar", "fcc", a=a)
@@ -273,29 +284,23 @@ def test_no_step_changes_a_lattice_vector_by_more_than_its_share(kind):
 
 def trajectory(atoms, cell, fmax, max_steps=40):
     """Energies and geometries of all steps."""
-    n_steps = kr.relax(atoms, lennard_jones(), cell=cell, fmax=fmax, max_steps=max_steps).n_steps[0]
-    results = [
-        kr.relax(atoms, lennard_jones(), cell=cell, fmax=fmax, max_steps=k)
-        for k in range(n_steps + 1)
-    ]
-    return [(r.energy[0], r.atoms[0]) for r in results]
+    options = {"cell": cell, "fmax": fmax, "max_steps": max_steps, "trajectory": 1}
+    frames = kr.relax(atoms, lennard_jones(), **options).trajectory(0)
+    return [(frame.get_potential_energy(), frame) for frame in frames]
 
 
-@pytest.mark.slow
 def test_a_cell_that_explodes_says_so_and_changes_no_bit_of_the_others():
     others = [crystal(3), crystal(2)]
     alone = kr.relax(others, lennard_jones(), cell="frechet")
     # Under tension there is no minimum.
     bad = crystal(1)
     bad.set_cell(bad.cell.array * 1.35, scale_atoms=True)
-    for cell in ("frechet", "unit"):
-        pulled = dataclasses.replace(kr.coordinates.get(cell), pressure=-0.05)
-        result = kr.relax([bad], lennard_jones(), cell=pulled)
-        assert result.status[0] == "exploded"
-        assert "tenfold" in result.reason[0]
-        assert np.isfinite(result.energy[0])
-        ratio = result.atoms[0].get_volume() / bad.get_volume()
-        assert 4 < ratio < 10
+    result = kr.relax([bad], lennard_jones(), cell=kr.FrechetCell(pressure=-0.05))
+    assert result.status[0] == "exploded"
+    assert "tenfold" in result.reason[0]
+    assert np.isfinite(result.energy[0])
+    ratio = result.atoms[0].get_volume() / bad.get_volume()
+    assert 4 < ratio < 10
     mixed = kr.relax([others[0], bad, others[1]], lennard_jones(), cell="frechet")
     for i, j in ((0, 0), (2, 1)):
         assert_same_result(mixed, i, alone, j)
@@ -340,7 +345,7 @@ class Silent(kr.potentials.Potential):
         return Evaluation(jax.numpy.zeros(positions.shape[-1]), positions)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_calculator_moves_cells_and_one_without_stress_is_named():
     factory = kr.potentials.AseCalculator(argon_calculator, workers=0)
     starts = [crystal(3), crystal(2)]
@@ -368,15 +373,15 @@ def without_stress():
 
 def test_another_pressure_compiles_nothing():
     kr.relax(crystal(3), lennard_jones(), cell=kr.FrechetCell())
-    before = len(traces)
     others = [
         {"pressure": 0.001},
         {"mask": [1, 1, 1, 0, 0, 0]},
         {"smax": 1e-3, "max_strain": 0.1, "cell_factor": 3.0},
     ]
-    for options in others:
-        kr.relax(crystal(3), lennard_jones(), cell=kr.FrechetCell(**options))
-    assert len(traces) == before
+    with count_programs() as programs:
+        for options in others:
+            kr.relax(crystal(3), lennard_jones(), cell=kr.FrechetCell(**options))
+    assert programs.n_traced("_advance") == 0
 
 
 @pytest.mark.parametrize(
@@ -401,7 +406,7 @@ def test_unknown_cells_are_refused_by_name():
         kr.relax(crystal(3), lennard_jones(), cell="cubic")
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_calculator_keeps_its_list_while_the_cell_strains_little(monkeypatch):
     """And what it gives is what a new calculator gives, to the bit."""
     prepared = []

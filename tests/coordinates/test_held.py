@@ -52,7 +52,7 @@ CELLS = {
     "unit": kr.UnitCell(max_strain=1.0),
 }
 CELL_CASES = [
-    pytest.param(name, marks=[] if name is None or name == "fixed cell" else [pytest.mark.slow])
+    pytest.param(name, marks=[] if name is None or name == "fixed cell" else [pytest.mark.extended])
     for name in CELLS
 ]
 
@@ -208,15 +208,26 @@ def test_lanes_are_projected_as_numpy_does(kind):
 # ASE's steps
 
 
-@pytest.mark.parametrize("cell", CELL_CASES)
-def test_steps_are_ases_with_the_same_constraints(cell):
-    # ASE's forces of FixScaled are no gradient once the cell's matrix is not symmetric.
-    moving = CELLS[cell] is not None
-    starts = [held_argon(name) for name in CONSTRAINTS if not (moving and name == "scaled")]
+@pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ("fixed cell", tuple(CONSTRAINTS)),
+        ("frechet", ("several",)),
+        *(
+            # ASE's forces of FixScaled are no gradient once the cell's matrix is not symmetric.
+            pytest.param(
+                cell, tuple(n for n in CONSTRAINTS if n != "scaled"), marks=pytest.mark.extended
+            )
+            for cell in ("frechet", "unit")
+        ),
+    ],
+)
+def test_steps_are_ases_with_the_same_constraints(cell, names):
+    starts = [held_argon(name) for name in names]
     assert_steps_are_ases(starts, CELLS[cell], FILTERS[cell], lennard_jones(), argon_calculator)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("cell", ["frechet", "unit"])
 def test_steps_of_scaled_coordinates_are_ases_in_a_box(cell):
     atoms = held_argon("scaled")
@@ -248,7 +259,7 @@ def slab() -> Atoms:
     return atoms
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_steps_of_a_slab_are_ases():
     assert_steps_are_ases([slab()], None, None, kr.potentials.EMT(), EMT)
 
@@ -256,17 +267,20 @@ def test_steps_of_a_slab_are_ases():
 # What stays put
 
 
-@pytest.fixture(scope="module", params=CELL_CASES)
+@pytest.fixture(params=CELL_CASES)
 def relaxed(request):
     """Every constraint, relaxed: the cell, the starts, the result."""
+    return relaxed_in(request.param)
+
+
+@functools.cache
+def relaxed_in(name_of_cell):
     starts = [held_argon(name) for name in CONSTRAINTS]
-    cell = CELLS[request.param]
+    cell = CELLS[name_of_cell]
     # The optimizer and the potential of the comparison with ASE: nothing is compiled for it.
     result = kr.relax(starts, lennard_jones(), "ase-lbfgs", fmax=2e-3, cell=cell)
     assert result.converged.all()
-    return request.param, dict(
-        zip(CONSTRAINTS, zip(starts, result.atoms, strict=True), strict=True)
-    )
+    return name_of_cell, dict(zip(CONSTRAINTS, zip(starts, result.atoms, strict=True), strict=True))
 
 
 def test_what_is_fixed_does_not_move(relaxed):
@@ -382,7 +396,7 @@ def test_the_space_group_stays(cell):
             assert np.array_equal(before.cell.array, after.cell.array)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("cell", ["frechet"])
 def test_the_space_groups_of_crystals_stay(cell):
     spglib = pytest.importorskip("spglib", reason="FixSymmetry finds its operations with spglib")
@@ -433,21 +447,31 @@ def mixed() -> list[Atoms]:
     return [*held, argon(7), argon_cluster(5), cluster, film]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("cell", "dtype"),
-    [(None, "float32"), ("frechet", "float64")],
+    ("cell", "dtype", "names"),
+    [
+        # A kind of map is a program; several constraints are one map.
+        (None, "float32", ("com",)),
+        pytest.param("frechet", "float64", ("several",), marks=pytest.mark.exact),
+        pytest.param(None, "float32", None, marks=pytest.mark.extended),
+        pytest.param("frechet", "float64", None, marks=pytest.mark.extended),
+    ],
 )
-def test_held_structures_relax_together_as_they_do_alone(cell, dtype):
-    pytest.importorskip("spglib", reason="FixSymmetry finds its operations with spglib")
-    starts = [*mixed(), *(symmetric_argon(name) for name in GROUPS)]
+def test_held_structures_relax_together_as_they_do_alone(cell, dtype, names):
+    if names:
+        starts = [held_argon(name, seed) for name in names for seed in (3, 7, 11)]
+        starts.append(argon(7))
+    else:
+        pytest.importorskip("spglib", reason="FixSymmetry finds its operations with spglib")
+        starts = [*mixed(), *(symmetric_argon(name) for name in GROUPS)]
     report = kr.verify(
         starts, lennard_jones(skin=0.5), draws=4, cell=cell, dtype=dtype, fmax=2e-3, max_steps=40
     )
     assert report.ok, report
 
 
-@pytest.mark.slow
+@pytest.mark.exact
+@pytest.mark.extended
 def test_a_free_structure_gets_the_bits_that_it_gets_beside_held_ones():
     free = [argon(7), argon_cluster(5)]
     options = {"optimizer": "ase-lbfgs", "cell": CELLS["frechet"]}

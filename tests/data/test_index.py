@@ -213,6 +213,7 @@ def test_reductions_take_their_empty_value_from_the_dtype_or_the_caller():
         assert index.mean_over(jnp.array([2.0]), empty=0.0).data.tolist() == [2.0, 0.0]
 
 
+@pytest.mark.exact
 @FEW
 @given(seed=st.integers(0, 2**32), dtype=st.sampled_from([np.float32, np.float64]))
 def test_sums_and_means_of_a_key_do_not_depend_on_other_rows(seed, dtype):
@@ -236,6 +237,7 @@ def test_sums_and_means_of_a_key_do_not_depend_on_other_rows(seed, dtype):
         assert np.array_equal(alone.mean_over(x)[0], means["b"])
 
 
+@pytest.mark.exact
 def test_means_are_rounded_correctly_in_any_program():
     rng = np.random.default_rng(0)
     for tail in [(), (3, 3)]:

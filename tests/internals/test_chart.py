@@ -1,6 +1,7 @@
 """Internal coordinates on the device against finite differences and plain NumPy."""
 
 import dataclasses
+import functools
 import itertools
 from typing import Any
 
@@ -124,9 +125,14 @@ def look(chart: Chart, x: Any, step: Any, units: Any):
     }
 
 
-@pytest.fixture(scope="module", params=FORMS)
+@pytest.fixture(params=FORMS)
 def seen(request):
-    images, cell = FORMS[request.param]
+    return seen_in(request.param)
+
+
+@functools.cache
+def seen_in(form):
+    images, cell = FORMS[form]
     with jax.enable_x64(True):
         chart, x = tile_of(images, cell)
         step = 1e-5 * np.random.default_rng(0).normal(size=x.shape)
@@ -185,22 +191,24 @@ def test_conjugate_gradients_solve_for_the_hessian(form):
     with jax.enable_x64(True):
         chart, x = tile_of(*FORMS[form])
         right = np.random.default_rng(0).normal(size=(2, *x.shape))
-        if chart.guide.held:
-            # What is held is not asked to move, and an empty lane moves nothing.
-            reading = chart.read(jnp.asarray(x))
-            right = chart.pull(reading, reading.weights * chart.along(reading, jnp.asarray(right)))
-        right = jnp.asarray(right).at[..., -1].set(0.0)
-        reading = chart.read(jnp.asarray(x))
-        matrix = np.asarray(chart.hessian(reading))
-        diagonal = np.asarray(chart.diagonal(reading))
+        right, matrix, diagonal = (np.array(part) for part in problem(chart, x, right))
+        right[..., -1] = 0.0
         without = dataclasses.replace(chart, guide=dataclasses.replace(chart.guide, dense=False))
         got = np.asarray(solved(without, x, right))
-        right = np.asarray(right)
     for lane, k in itertools.product(range(x.shape[-1] - 1), range(2)):
         b, scale = right[k, ..., lane].ravel(), np.sqrt(diagonal[..., lane].ravel())
         left = b - matrix[lane] @ got[k, ..., lane].ravel()
         assert 0 < np.linalg.norm(left / scale) < 3.1e-3 * np.linalg.norm(b / scale)
     assert (got[..., -1] == 0).all()
+
+
+@jax.jit
+def problem(chart, x, right):
+    reading = chart.read(x)
+    if chart.guide.held:
+        # What is held is not asked to move, and an empty lane moves nothing.
+        right = chart.pull(reading, reading.weights * chart.along(reading, right))
+    return right, chart.hessian(reading), chart.diagonal(reading)
 
 
 @jax.jit

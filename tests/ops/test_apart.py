@@ -3,9 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from helpers import assert_same_bits
 from kups_relax.ops import apart
+
+pytestmark = pytest.mark.exact
 
 
 def parts(x, y):

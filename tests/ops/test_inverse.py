@@ -7,6 +7,9 @@ import pytest
 
 from helpers import DTYPES, assert_same_bits
 from kups_relax.ops import inverse, times
+from support.crossing import in_turns
+
+pytestmark = pytest.mark.exact
 
 N_LANES = 4
 TRUE = np.array(True)
@@ -27,8 +30,7 @@ inverted = jax.jit(inverse)
 
 
 # 33 is padded; 8 is one block of columns.
-@pytest.mark.parametrize("n", [8, 24, 33, 96])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "dtype"), in_turns([8, 24, 33, 96], DTYPES))
 def test_inverses_are_those_of_numpy(n, dtype):
     a = matrices(n, dtype)
     with jax.enable_x64(dtype == "float64"):
@@ -39,8 +41,7 @@ def test_inverses_are_those_of_numpy(n, dtype):
     assert np.abs(got - expected).max() < 1e4 * np.finfo(dtype).eps * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("n", [24, 33])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "dtype"), in_turns([24, 33], DTYPES[::-1]))
 def test_bits_depend_on_the_matrix_alone(n, dtype):
     a, others = matrices(n, dtype), matrices(n, dtype, seed=1, n_lanes=3)
 

@@ -10,6 +10,8 @@ from kups_relax.coordinates import shrinkage
 from kups_relax.ops import matrices as m
 from kups_relax.ops import rounded
 
+pytestmark = pytest.mark.exact
+
 
 def lanes(scale, n=12, seed=0):
     return scale * np.random.default_rng(seed).standard_normal((3, 3, n))

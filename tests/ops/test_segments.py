@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from helpers import folded
 from kups_relax.ops import _segments
 from kups_relax.ops._segments import BLOCK, Segments
+from support.crossing import in_turns
+
+pytestmark = pytest.mark.exact
 
 FEW = settings(max_examples=20, deadline=None, database=None)
 DTYPES = [np.float32, np.float64]
@@ -77,9 +80,9 @@ def test_interleaved_rows_sum_as_they_do_alone(seed, dtype):
             assert np.array_equal(together[segment], alone[0])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("n_rows", "n_segments"), [(3, 1), (20, 1), (33, 2), (100, 3)])
-def test_products_around_the_sum_do_not_fuse_into_it(dtype, n_rows, n_segments):
+@pytest.mark.parametrize(("shape", "dtype"), in_turns([(3, 1), (20, 1), (33, 2), (100, 3)], DTYPES))
+def test_products_around_the_sum_do_not_fuse_into_it(shape, dtype):
+    n_rows, n_segments = shape
     with jax.enable_x64(True):
         for seed in range(3):
             indices, x = draw(seed, n_rows, n_segments, (), dtype)

@@ -8,6 +8,8 @@ import pytest
 from helpers import DTYPES, assert_same_bits, folded
 from kups_relax.ops import fold, fold_max
 
+pytestmark = pytest.mark.exact
+
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [1, 2, 3, 13, 64, 100])

@@ -6,6 +6,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import kups_relax as kr
@@ -13,6 +14,8 @@ from helpers import DTYPES, argon, argon_clusters, assert_same_bits
 from kups_relax import optimizers as ko
 from kups_relax.data import Index
 from kups_relax.ops import product
+
+pytestmark = pytest.mark.exact
 
 # All names but of those that need a chart, which the engine alone has, and what options alone
 # reach. A new name is tested without being listed here.
@@ -53,6 +56,7 @@ OPTIMIZERS = {k: v for k, v in NAMED.items() if not getattr(v, "needs_chart", Fa
     "adabelief, all options": ko.get("adabelief:weight-decay=0.01,nesterov=true"),
     "rmsprop, all options": ko.get("rmsprop:momentum=0.9,nesterov=true,centered=true"),
 }
+EXTENDED = pytest.mark.extended
 ROWS = (33, 12, 33)
 N_UPDATES = 15
 
@@ -83,18 +87,18 @@ def rows_of(optimizer, step, x, stiffness, owner=None):
     return np.asarray(x)
 
 
-def in_turns(names, dtypes=DTYPES):
-    """Each name with one dtype; benchmarks/optimizer_exactness.py has all of it with both."""
-    return list(zip(names, itertools.cycle(dtypes)))
-
-
-def _quick_or_slow(name, dtype):
-    quick = name in ("ase-lbfgs", "fire", "adam")
-    return pytest.param(name, dtype, marks=[] if quick else pytest.mark.slow)
+# Each name with one dtype; benchmarks/optimizer_exactness.py has all of it with both.
+CASES, OTHERS = (
+    list(zip(OPTIMIZERS, itertools.cycle(dtypes))) for dtypes in (DTYPES, DTYPES[::-1])
+)
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"), [_quick_or_slow(*case) for case in in_turns(OPTIMIZERS)]
+    ("name", "dtype"),
+    [
+        pytest.param(*case, marks=[] if case[0] in ("ase-lbfgs", "fire", "adam") else EXTENDED)
+        for case in CASES
+    ],
 )
 def test_rows_of_a_ragged_interleaved_tree(name, dtype):
     optimizer = OPTIMIZERS[name]
@@ -142,7 +146,17 @@ def down(optimizer, x, stiffness, n_updates, state=None):
     return x, state
 
 
-@pytest.mark.parametrize(("name", "dtype"), in_turns(OPTIMIZERS, DTYPES[::-1]))
+# Two of optax's, which all go through one wrapper, and the variants with code of their own.
+LANES = {
+    *(name for name in ko.NAMED if not hasattr(optax, name.replace("-", "_"))),
+    *("adam", "sgd", "averaged", "no secants, zoom", "checked fire, backtracking"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [pytest.param(*case, marks=[] if case[0] in LANES else EXTENDED) for case in OTHERS],
+)
 def test_lanes_in_any_company_and_after_a_refill(name, dtype):
     optimizer = OPTIMIZERS[name]
     x, stiffness = lanes_of(dtype, 2)
@@ -169,8 +183,8 @@ def test_lanes_in_any_company_and_after_a_refill(name, dtype):
         assert_same_bits(refilled, jnp.where(fresh, new, together))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "dtype"), in_turns(ko.NAMED))
+@pytest.mark.extended
+@pytest.mark.parametrize(("name", "dtype"), list(zip(ko.NAMED, itertools.cycle(DTYPES))))
 def test_relaxing_in_company_changes_nothing(name, dtype):
     clusters = argon_clusters([3, 8, 5, 2, 7])
     options = {"optimizer": name, "dtype": dtype, "fmax": 0.02, "max_steps": 25}

@@ -11,6 +11,7 @@ from helpers import assert_same_bits
 from kups_relax import optimizers as ko
 from kups_relax.data import Index
 from kups_relax.ops import product
+from support.crossing import in_turns
 
 # The direction as far as rounding in the working precision goes, relative to its norm: measured
 # 2e-14 and 5e-6 after 100 pairs.
@@ -54,11 +55,14 @@ def two_loop(pairs, g, alpha=70.0, adaptive=False):
 
 
 @pytest.mark.parametrize(
-    ("memory_size", "dtype"),
-    [(1, "float64"), (5, "float64"), (20, "float64"), (100, "float64"), (100, "float32")],
+    ("case", "initial_scale"),
+    in_turns(
+        [(1, "float64"), (5, "float64"), (20, "float64"), (100, "float64"), (100, "float32")],
+        ["fixed", "adaptive"],
+    ),
 )
-@pytest.mark.parametrize("initial_scale", ["fixed", "adaptive"])
-def test_direction_is_that_of_the_two_loop_recursion(initial_scale, memory_size, dtype):
+def test_direction_is_that_of_the_two_loop_recursion(case, initial_scale):
+    memory_size, dtype = case
     gradient, x = quadratic(n_rows=20, condition=5000, dtype=dtype)
     n_updates = {1: 40, 5: 40, 20: 60, 100: 130}[memory_size]
     adaptive = initial_scale == "adaptive"
@@ -193,6 +197,7 @@ def test_rosenbrocks_valley_is_followed_in_bounded_steps():
     np.testing.assert_allclose(x, 1, atol=1e-8)
 
 
+@pytest.mark.exact
 def test_one_problem_of_a_vmap_gets_the_bits_that_it_gets_alone():
     optimizer = ko.lbfgs()
     random = np.random.default_rng(5)

@@ -9,6 +9,7 @@ from lbfgs_walks import cubic, walk
 
 from helpers import assert_same_bits
 from kups_relax import optimizers as ko
+from support.crossing import in_turns
 
 # The memory decides which form of the recursion is used.
 SIZES = (3, 40)
@@ -31,9 +32,8 @@ def hills(x):
     return (6 * np.sin(3 * x) + 0.1 * x).astype(x.dtype)
 
 
-@pytest.mark.parametrize("scale", ["fixed", "adaptive", "averaged"])
-@pytest.mark.parametrize("size", SIZES)
-def test_a_direction_that_leads_uphill_is_replaced_and_its_history_forgotten(size, scale, x64):
+@pytest.mark.parametrize(("scale", "size"), in_turns(["fixed", "adaptive", "averaged"], SIZES))
+def test_a_direction_that_leads_uphill_is_replaced_and_its_history_forgotten(scale, size, x64):
     options = {"memory_size": size, "alpha": 5.0, "initial_scale": scale}
     plain = ko.ScaleByAseLbfgs(**options)
     guarded = ko.ScaleByAseLbfgs(**options, descent_guard=True)

@@ -67,7 +67,8 @@ def test_molecules_get_the_bits_that_they_get_alone(small, together):
         assert_same_result(others, place, together, i)
 
 
-@pytest.mark.slow
+@pytest.mark.exact
+@pytest.mark.extended
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_molecules_in_any_company(small, dtype):
     options = {**QUICK, "dtype": dtype, "fmax": 0.05, "max_steps": 100}
@@ -75,14 +76,15 @@ def test_molecules_in_any_company(small, dtype):
     assert report.ok, report
 
 
-@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.extended)])
 def test_clusters_in_any_company(dtype):
     clusters = loose_clusters([2, 3, 5, 8, 7])
     report = kr.verify(clusters, argon(), draws=3, **QUICK, dtype=dtype, max_steps=60)
     assert report.ok, report
 
 
-@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.exact
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.extended)])
 def test_crystals_with_moving_cells_in_any_company(dtype):
     crystals = [crystal("Cu", seed) for seed in range(4)]
     options = {**QUICK, "cell": "frechet", "dtype": dtype, "max_steps": 60}
@@ -91,7 +93,8 @@ def test_crystals_with_moving_cells_in_any_company(dtype):
     assert kr.relax(crystals, "emt", **options).converged.all()
 
 
-@pytest.mark.slow
+@pytest.mark.exact
+@pytest.mark.extended
 @pytest.mark.parametrize("cell", [None, "frechet"])
 def test_crystals_with_atoms_held_in_any_company(cell):
     crystals = [crystal("Cu", seed, FixAtoms([0, seed % 2 + 1])) for seed in range(4)]
@@ -118,9 +121,11 @@ def test_fewer_evaluations_lead_to_the_minima_of_lbfgs(small, together):
     assert together.n_evaluations.sum() < 0.8 * plain.n_evaluations.sum()
 
 
+@pytest.mark.exact
 def test_large_structures_are_solved_for_by_conjugate_gradients(small, together, monkeypatch):
     monkeypatch.setattr(_guide, "MOST_DENSE", {True: 2})
-    chosen = [i for i in range(0, len(small), 3) if len(together.atoms[i]) > 2]
+    # Of one size class.
+    chosen = [i for i in range(len(small)) if 2 < len(together.atoms[i]) <= 8][::4]
     few = [small[i] for i in chosen]
     got = kr.relax(few, kr.potentials.MMFF94(), **QUICK)
     assert got.converged.all()
@@ -128,10 +133,10 @@ def test_large_structures_are_solved_for_by_conjugate_gradients(small, together,
         alone = kr.relax([few[place]], kr.potentials.MMFF94(), **QUICK)
         assert_same_result(got, place, alone, 0)
     assert got.n_evaluations.sum() < 1.2 * together.n_evaluations[chosen].sum()
-    assert (np.abs(got.energy - together.energy[chosen]) < 1e-3).mean() > 0.8
+    assert (np.abs(got.energy - together.energy[chosen]) < 1e-3).mean() > 0.7
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_cluster_that_is_too_large_for_a_matrix_converges_in_few_evaluations():
     cluster = Icosahedron("Cu", 5)
     assert len(cluster) > _guide.MOST_DENSE[False]
@@ -179,6 +184,7 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(tmp_path, monkeypatch):
     assert got.fingerprint.tolist() == want.fingerprint.tolist()
 
 
+@pytest.mark.extended
 def test_odd_molecules_converge():
     """In a line, and planar where they need not be."""
     ammonia = molecule("NH3")
@@ -199,6 +205,7 @@ def test_atoms_that_are_alone_or_far_apart_converge():
     assert bond < 1.2 or bond > 2.0, bond
 
 
+@pytest.mark.extended
 def test_a_planar_start_converges():
     planar = molecule("BF3")
     planar.positions *= 1.1

@@ -13,9 +13,11 @@ import kups_relax.ase
 from helpers import assert_same_result
 from kups_relax.errors import OptionError
 from kups_relax.potentials import AseCalculator
-from kups_relax.relaxation import _step, evaluate
+from kups_relax.relaxation import evaluate
+from kups_relax.testing import count_programs
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("optimizer", ["lbfgs", "ase-lbfgs"])
 def test_steps_are_those_of_the_ase_optimizer_to_the_bit(optimizer):
     structures = [*molecules(), rattled("Cu4")]
@@ -43,6 +45,7 @@ def test_ases_own_lbfgs_takes_as_many_steps_to_the_same_place():
         np.testing.assert_allclose(result.atoms[i].positions, atoms.positions, atol=1e-9)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_workers_and_company_change_no_bits(workers):
     structures = [*molecules(), rattled("Cu4"), rattled("CH4", 1), rattled("Cu4", 1)]
@@ -69,7 +72,7 @@ def test_float32_rounds_what_the_calculator_gives():
 @pytest.mark.parametrize(
     "optimizer",
     [
-        pytest.param(name, marks=[] if name in ("lbfgs", "lbfgs-zoom") else pytest.mark.slow)
+        pytest.param(name, marks=[] if name in ("lbfgs", "lbfgs-zoom") else pytest.mark.extended)
         for name in ("lbfgs", "lbfgs-zoom", "lbfgs-backtracking", "preconditioned", "fire", "adam")
     ],
 )
@@ -141,12 +144,9 @@ def test_structures_larger_than_a_tile_of_many_run():
 
 def test_another_calculator_compiles_nothing():
     relax(molecules()[:1])
-    options = tuple(_step.COMPILER_OPTIONS["cpu"].items())
-    programs = [_step._jitted(f, options) for f in (_step._load, _step._settle)]
-    sizes = [program._cache_size() for program in programs]
-    assert all(sizes)
-    relax(molecules()[:2], lambda: EMT())
-    assert [program._cache_size() for program in programs] == sizes
+    with count_programs() as programs:
+        relax(molecules()[:2], lambda: EMT())
+    assert programs.n_traced("_load") == programs.n_traced("_settle") == 0
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def numbers_of(model) -> list[tuple]:
     return out
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("name", NETWORKS)
 def test_numbers_are_those_of_its_force_field(name):
     model = force_field(name)

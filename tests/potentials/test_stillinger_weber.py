@@ -23,6 +23,7 @@ from helpers import DTYPES, assert_same_bits, singles
 from kups_relax import potentials
 from kups_relax.errors import OptionError, PotentialError
 from kups_relax.potentials import StillingerWeber, StillingerWeberParameters
+from support.crossing import first
 
 # Sums of some hundred terms in another order, relative to the largest number.
 ROUNDING = {"float64": 1e-12, "float32": 1e-5}
@@ -149,27 +150,34 @@ def test_what_is_beyond_the_reach_adds_nothing():
         assert_same_bits(got.forces, np.zeros((2, 3)))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", first(DTYPES))
 def test_no_bit_depends_on_the_skin(dtype):
     assert_no_bit_depends_on_the_skin(StillingerWeber(), SILICON["sheared"], dtype)
 
 
-@pytest.mark.slow
+@pytest.mark.exact
+@pytest.mark.extended
 @pytest.mark.parametrize("dtype", ["float64"])
 def test_relaxations_have_one_end_whenever_lists_are_made_and_calculators_agree(dtype):
     assert_bits_of_relaxations(StillingerWeber(), SILICON["crystal"], dtype)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32"])
-def test_crystals_and_clusters_get_in_a_batch_what_they_get_alone(dtype):
-    potential = StillingerWeber(skin=0.2)
-    structures = list(SILICON.values())
-    report = kr.verify(structures, potential, draws=8, dtype=dtype, max_steps=20, fmax=1e-4)
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("names", "draws"),
+    [
+        (("sheared", "unwrapped"), 3),
+        pytest.param(tuple(SILICON), 8, marks=pytest.mark.extended),
+    ],
+)
+def test_crystals_and_clusters_get_in_a_batch_what_they_get_alone(names, draws):
+    options = {"dtype": "float32", "max_steps": 20, "fmax": 1e-4}
+    structures = [SILICON[name] for name in names]
+    report = kr.verify(structures, StillingerWeber(skin=0.2), draws=draws, **options)
     assert report.ok, report
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_every_check_of_potentials_passes():
     structures = [SILICON[key] for key in ("sheared", "trimer")]
     report = kr.testing.check_potential(StillingerWeber(), structures)

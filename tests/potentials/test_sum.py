@@ -53,9 +53,16 @@ def springs(params, graph):
 MODEL = GraphModel(springs, {"k": 0.5, "length": 3.6}, cutoff=5.0)
 
 
-@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
-def test_a_sum_has_the_bits_of_its_parts_added(dtype):
-    for atoms in (crystal(), icosahedron(2, 0)):
+@pytest.mark.parametrize(
+    ("dtype", "structures"),
+    [
+        ("float64", [crystal()]),
+        pytest.param("float64", [icosahedron(2, 0)], marks=pytest.mark.extended),
+        pytest.param("float32", [crystal(), icosahedron(2, 0)], marks=pytest.mark.extended),
+    ],
+)
+def test_a_sum_has_the_bits_of_its_parts_added(dtype, structures):
+    for atoms in structures:
         one, other, both = (singles(p, [atoms], dtype)[0] for p in (*BOTH.parts, BOTH))
         number = np.dtype(dtype).type
         assert_same_bits(number(both.energy), number(one.energy) + number(other.energy))
@@ -94,7 +101,7 @@ def test_what_one_part_does_not_give_the_sum_does_not():
         singles(Sum(EMT(), Harmonic()), [crystal()])
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_sums_of_sums_and_of_one_are_sums():
     clusters = argon_clusters([6, 9])
     parts = (argon(), Morse(epsilon=0.01, r0=3.8, rho0=5.0), Harmonic(well=0.01, bond=0.02))
@@ -112,7 +119,8 @@ def test_the_same_potential_twice_counts_twice():
     assert_same_bits(two.forces, 2 * one.forces)
 
 
-@pytest.mark.slow
+@pytest.mark.exact
+@pytest.mark.extended
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_structures_get_in_a_batch_what_they_get_alone(dtype):
     structures = [crystal(seed) for seed in range(4)] + [icosahedron(2, seed) for seed in range(3)]
@@ -120,7 +128,8 @@ def test_structures_get_in_a_batch_what_they_get_alone(dtype):
     assert report.ok, report
 
 
-@pytest.mark.slow
+@pytest.mark.exact
+@pytest.mark.extended
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_so_they_do_where_only_one_part_is_rounded(dtype):
     both = Sum(argon(), MODEL)
@@ -136,7 +145,8 @@ def test_so_they_do_where_only_one_part_is_rounded(dtype):
         np.testing.assert_allclose(sum_.energy, one.energy + model.energy, rtol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.exact
+@pytest.mark.extended
 def test_a_calculator_has_the_bits_of_a_relaxation():
     result = kr.relax([crystal()], BOTH, max_steps=5, progress=False)
     atoms = result.atoms[0].copy()
@@ -171,7 +181,7 @@ def test_sums_are_values():
     assert Sum(EMT(), SHORT).describe() == {"name": "sum", "parts": parts}
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_every_check_of_a_potential_but_one_passes():
     # Of EMT: it is not continuous at its cutoff.
     checks = set(kr.testing.CHECKS) - {"continuity"}

@@ -23,6 +23,7 @@ from kups_relax import potentials
 from kups_relax.errors import OptionError, PotentialError
 from kups_relax.potentials import Tersoff, TersoffParameters
 from kups_relax.potentials._tersoff_parameters import SETS
+from support.crossing import first
 
 # ASE's angular function is a difference of numbers that are up to 1e8 times larger.
 PARITY = {"float64": 1e-10, "float32": 1e-4}
@@ -87,7 +88,8 @@ def test_energy_forces_and_stress_are_those_of_ase_in_float32():
     assert_numbers_of_ase(SIC, structures, "float32")
 
 
-@pytest.mark.parametrize("name", ["si-t2", "si-t3", "c", "sic-1994"])
+# The others have published constants, below.
+@pytest.mark.parametrize("name", first(["sic-1994", "si-t2", "si-t3", "c"]))
 def test_other_sets_have_the_numbers_of_ase(name):
     assert_numbers_of_ase(Tersoff(name, skin=0.0), [CASES[name]["two atoms"]])
 
@@ -154,27 +156,33 @@ def test_crystals_have_their_published_constants(name):
         assert_printed(got.values(), elastic, unit=100.0 if "4.4" in elastic else 1.0)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", first(DTYPES))
 def test_no_bit_depends_on_the_skin(dtype):
     assert_no_bit_depends_on_the_skin(Tersoff(), CASES["sic-1989"]["sheared"], dtype)
 
 
-@pytest.mark.slow
+@pytest.mark.exact
+@pytest.mark.extended
 @pytest.mark.parametrize("dtype", ["float32"])
 def test_relaxations_have_one_end_whenever_lists_are_made_and_calculators_agree(dtype):
     assert_bits_of_relaxations(Tersoff("c"), CASES["c"]["crystal"], dtype)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float64"])
-def test_crystals_and_clusters_get_in_a_batch_what_they_get_alone(dtype):
-    structures = list(CASES["sic-1989"].values())
-    potential = Tersoff(skin=0.2)
-    report = kr.verify(structures, potential, draws=8, dtype=dtype, max_steps=20, fmax=1e-4)
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("names", "draws"),
+    [
+        (("sheared", "unwrapped"), 3),
+        pytest.param(tuple(CASES["sic-1989"]), 8, marks=pytest.mark.extended),
+    ],
+)
+def test_crystals_and_clusters_get_in_a_batch_what_they_get_alone(names, draws):
+    structures = [CASES["sic-1989"][name] for name in names]
+    report = kr.verify(structures, Tersoff(skin=0.2), draws=draws, max_steps=20, fmax=1e-4)
     assert report.ok, report
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_every_check_of_potentials_passes():
     structures = [CASES["sic-1989"][key] for key in ("sheared", "trimer")]
     report = kr.testing.check_potential(Tersoff(), structures)

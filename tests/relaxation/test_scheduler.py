@@ -12,8 +12,8 @@ from cliffs import Cliff
 import kups_relax as kr
 from helpers import argon, argon_clusters
 from kups_relax import optimizers as ko
-from kups_relax import relaxation
 from kups_relax.relaxation import Job, Program, Refused, Scheduler, Status, axis_lengths, size_class
+from kups_relax.testing import count_programs
 
 
 def jobs_of(structures, potential=None, optimizer="lbfgs"):
@@ -146,9 +146,9 @@ def test_other_structures_of_the_same_classes_make_no_new_trace():
     potential = kr.potentials.LennardJones(epsilon=0.0123, sigma=3.4)
 
     def relax(sizes, seed, **options):
-        before = len(relaxation.traces)
-        kr.relax(argon_clusters(sizes, seed), potential, max_steps=5, n_workers=1, **options)
-        return len(relaxation.traces) - before
+        with count_programs() as programs:
+            kr.relax(argon_clusters(sizes, seed), potential, max_steps=5, n_workers=1, **options)
+        return programs.n_traced("_advance")
 
     # Two size classes.
     assert relax([3, 8, 13], 0) == 2

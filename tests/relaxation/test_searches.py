@@ -17,6 +17,7 @@ from helpers import DTYPES, argon, argon_clusters, assert_same_bits, assert_same
 from kups_relax import optimizers as ko
 from kups_relax.relaxation import Status, _batch
 from kups_relax.relaxation._batch import Batch
+from support.crossing import first, in_turns
 
 SEARCHES = ("lbfgs-zoom", "lbfgs-backtracking")
 
@@ -54,8 +55,9 @@ def rattled_molecules():
     return molecules
 
 
-@pytest.mark.parametrize("optimizer", [*SEARCHES, RASH], ids=[*SEARCHES, "rash"])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("optimizer", "dtype"), in_turns([*SEARCHES, RASH], DTYPES[::-1], exact={"lbfgs-zoom"})
+)
 def test_batched_equals_alone(optimizer, dtype):
     clusters = argon_clusters([2, 8, 13, 5, 8, 13])
     report = kr.verify(
@@ -74,7 +76,7 @@ def test_no_system_waits_for_the_trials_of_another():
         assert alone.n_evaluations[0] == batched.n_evaluations[i]
 
 
-@pytest.mark.parametrize("optimizer", SEARCHES)
+@pytest.mark.parametrize("optimizer", first(SEARCHES))
 def test_forces_become_small_beyond_what_energies_resolve(optimizer):
     result = relax(argon_clusters([3, 8, 13]), argon(), optimizer, fmax=1e-9, max_steps=400)
     assert result.converged.all()
@@ -128,7 +130,7 @@ def test_trajectories_are_of_steps_taken(every):
         assert (np.diff(energies)[:-1] <= slack[:-1]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("optimizer", "cell"),
     [("lbfgs-zoom", "frechet:pressure=2GPa"), ("lbfgs-backtracking", "unit:mask=xx+yy")],

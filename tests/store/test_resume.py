@@ -23,7 +23,7 @@ from kups_relax import _keep
 from kups_relax.errors import OptionError, StoreError, StructureError
 from kups_relax.store import _writer
 
-CLUSTERS = argon_clusters([3, 5, 2, 8, 4, 6, 3, 6, 7, 2] * 6)
+CLUSTERS = argon_clusters([3, 5, 2, 8, 4, 6, 3, 6, 7, 2] * 5)
 
 
 @pytest.fixture
@@ -324,7 +324,7 @@ kr.relax(slowly(), prompt(), output=sys.argv[1], resume=True, progress=False)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_kill_9(path: Path, undisturbed: kr.Result) -> None:
     """At random moments, until a run comes to its end."""
     tests = Path(__file__).parents[1]

@@ -12,9 +12,6 @@ from kups_relax.ase._guess import Guess
 from kups_relax.optimizers import Lanes, Transform
 from kups_relax.relaxation._classes import atom_capacities
 
-# Programs traced so far, for tests that count them.
-traces: list[tuple[Transform[Any], tuple[int, int, int]]] = []
-
 
 class OneSystem:
     """Take one system's steps with a transform that is compiled once for each size.
@@ -164,7 +161,6 @@ def _programs(
         return transform.update(gradient, state, x, **extra)
 
     def step(arrays: list[Any], x: jax.Array, *pull: Any) -> tuple[jax.Array, list[Any]]:
-        traces.append((transform, shape))
         steps, state = update(arrays, x, *pull)
         return x + steps, jax.tree.leaves(state)
 

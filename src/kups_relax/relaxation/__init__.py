@@ -21,4 +21,3 @@ from kups_relax.relaxation._single import SinglePoints as SinglePoints
 from kups_relax.relaxation._status import ADVICE as ADVICE
 from kups_relax.relaxation._status import Status as Status
 from kups_relax.relaxation._step import Program as Program
-from kups_relax.relaxation._step import traces as traces

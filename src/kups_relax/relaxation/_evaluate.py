@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kups_relax._platform import make_room
+from kups_relax._platform import compiler_options, make_room
 from kups_relax.data import Structure
 from kups_relax.errors import PotentialError
 from kups_relax.potentials import (
@@ -23,7 +23,7 @@ from kups_relax.potentials import (
 )
 from kups_relax.potentials._host import given
 from kups_relax.relaxation._classes import SizeClass, axis_lengths, size_class
-from kups_relax.relaxation._step import COMPILER_OPTIONS, evaluate_tile
+from kups_relax.relaxation._step import evaluate_tile
 from kups_relax.relaxation._tiles import Tile
 
 
@@ -168,5 +168,5 @@ def _compiled(platform: str) -> Any:
     def run(potential: EnergyModel, stress: bool, *tile: Any) -> Evaluation:
         return evaluate_tile(potential, *tile, stress=stress, energies=True)
 
-    options = COMPILER_OPTIONS.get(platform)
+    options = compiler_options(platform)
     return jax.jit(run, static_argnums=(0, 1), compiler_options=options)

@@ -12,9 +12,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from kups_relax._platform import compiler_options
 from kups_relax._tree import dataclass
 from kups_relax.coordinates import FREE, Coordinates, Geometry, relative_strain, shrinkage
 from kups_relax.data import Terms
@@ -23,12 +25,6 @@ from kups_relax.ops import apart, fold, product, root, rounded
 from kups_relax.optimizers import Lanes, Transform
 from kups_relax.potentials import EnergyModel, Evaluation, HostPotential, Potential
 from kups_relax.relaxation._status import Status
-
-# A level below XLA's default: on CPU it compiles in three quarters of the time and runs as fast.
-COMPILER_OPTIONS = {"cpu": {"xla_backend_optimization_level": 2}}
-
-# Programs traced so far, for tests that count them.
-traces: list[tuple[Any, ...]] = []
 
 
 @dataclass
@@ -147,28 +143,26 @@ class Program:
             extra["n_internals"] = self.guide.n_internals(capacities)
         init = functools.partial(self.optimizer.init, **extra)
         optimizer = jax.eval_shape(lambda p: init(p, Lanes(n=n_lanes)), x)
-        optimizer = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), optimizer)
+        optimizer = jax.tree.map(lambda x: _zeros(x.shape, x.dtype), optimizer)
 
         def nowhere() -> Geometry:
-            return Geometry(
-                positions=jnp.zeros(shape, dtype), cell=jnp.zeros((3, 3, n_lanes), dtype)
-            )
+            return Geometry(positions=_zeros(shape, dtype), cell=_zeros((3, 3, n_lanes), dtype))
 
         return TileState(
-            x=jnp.zeros(rows, dtype),
+            x=_zeros(rows, dtype),
             trial=nowhere(),
             seen=nowhere(),
-            energy=jnp.zeros(n_lanes, dtype),
-            forces=jnp.zeros(shape, dtype),
-            stress=jnp.zeros((3, 3, n_lanes), dtype) if self.stress else None,
-            fmax=jnp.zeros(n_lanes, dtype),
-            status=jnp.zeros(n_lanes, jnp.int32),
-            n_steps=jnp.zeros(n_lanes, jnp.int32),
-            n_evaluations=jnp.zeros(n_lanes, jnp.int32),
-            stale=jnp.zeros(n_lanes, bool),
-            due=jnp.zeros(n_lanes, bool),
-            n_calls=jnp.zeros((), jnp.int32),
-            busy=jnp.zeros((), jnp.int32),
+            energy=_zeros(n_lanes, dtype),
+            forces=_zeros(shape, dtype),
+            stress=_zeros((3, 3, n_lanes), dtype) if self.stress else None,
+            fmax=_zeros(n_lanes, dtype),
+            status=_zeros(n_lanes, jnp.int32),
+            n_steps=_zeros(n_lanes, jnp.int32),
+            n_evaluations=_zeros(n_lanes, jnp.int32),
+            stale=_zeros(n_lanes, bool),
+            due=_zeros(n_lanes, bool),
+            n_calls=_zeros((), jnp.int32),
+            busy=_zeros((), jnp.int32),
             optimizer=optimizer,
         )
 
@@ -245,11 +239,15 @@ def settle(
     return run(program.mover, state, evaluation, start, fmax, max_steps)
 
 
+def _zeros(shape: Any, dtype: Any) -> jax.Array:
+    # `jnp.zeros` compiles a program for each shape. The copy is the device's own: it is donated.
+    return jax.device_put(np.zeros(shape, dtype), may_alias=False)
+
+
 def _compiled(function: Any, mover: Mover) -> Any:
-    platform = jax.default_backend()
     # Inverting a guess of the Hessian takes five times as long without the last level.
-    options = COMPILER_OPTIONS.get(platform) if mover.guide is None else None
-    return _jitted(function, tuple((options or {}).items()))
+    options = compiler_options(jax.default_backend()) if mover.guide is None else {}
+    return _jitted(function, tuple(options.items()))
 
 
 @functools.cache
@@ -267,8 +265,6 @@ def _advance(
     budget: jax.Array,
     keep_running: jax.Array,
 ) -> TileState:
-    positions = start.geometry.positions
-    traces.append((program, positions.shape, positions.dtype))
     mover = program.mover
     state = _load(mover, state, start)
 
