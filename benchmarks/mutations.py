@@ -10,6 +10,7 @@ Takes an hour or two: a minute for a fault that is noticed, and some for one tha
 import ast
 import collections
 import os
+import queue
 import random
 import re
 import shutil
@@ -17,11 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SEED, N = 20261128, 50
+# Faults that are looked at beside each other.
+N_TREES = 2
 # Nobody promises to notice another wording, or another way to draw a page; and adapters are tested
 # where the packages that they adapt are installed.
 LEFT_OUT = ("report/", "cli/", "__init__", "errors.py", "_mlip", "_nequix", "_torch_sim")
@@ -43,16 +47,20 @@ TEST = (
 TIERS = {"make test": TEST, "make test-all": (("-m", "extended"),)}
 SIGNS = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*"}
 
-# Goes before the module, in the first run.
+# Of every interpreter of the first run: says which test passes by a place.
 PROBE = """
+import builtins
+import os
+
 def _probe(place, value, _seen=set()):
-    import os
     test = os.environ.get("PYTEST_CURRENT_TEST", "").split("::")[0]
     if (place, test) not in _seen:
         _seen.add((place, test))
         with open(os.environ["PROBES"], "a") as file:
             file.write(f"{place} {test}\\n")
     return value
+
+builtins._probe = _probe
 """
 
 
@@ -60,13 +68,26 @@ def main() -> dict[str, Any]:
     """Draw faults, find the tests that pass by, and count which are noticed."""
     faults = draw(N, SEED)
     with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder, "tree")
-        passing = _passing(tree, faults)
-        rows = []
-        for number, fault in enumerate(faults):
-            row = {"fault": fault["what"], **_notice(tree, fault, passing[number])}
-            rows.append(row)
+        trees = [Path(folder, f"tree {k}") for k in range(N_TREES)]
+        passing = _passing(trees[0], faults)
+        for tree in trees[1:]:
+            _copy(tree)
+        free: queue.Queue[Path] = queue.Queue()
+        for tree in trees:
+            free.put(tree)
+
+        def look(number: int) -> dict[str, Any]:
+            tree = free.get()
+            try:
+                row = _notice(tree, faults[number], passing[number])
+            finally:
+                free.put(tree)
+            row = {"fault": faults[number]["what"], **row}
             print(f"   {number} {row}", flush=True)
+            return row
+
+        with ThreadPoolExecutor(N_TREES) as pool:
+            rows = list(pool.map(look, range(len(faults))))
     counts = collections.Counter(row["noticed by"] for row in rows)
     return {"seed": SEED, "faults": len(rows), "noticed by": dict(counts), "each": rows}
 
@@ -83,9 +104,15 @@ def draw(n: int, seed: int) -> list[dict[str, Any]]:
                 kinds[kind].append({"path": path, "node": node, "new": new, "what": what})
     chosen: list[dict[str, Any]] = []
     randomly = random.Random(seed)
+    taken: set[tuple[Path, int]] = set()
     for k, kind in enumerate(sorted(kinds)):
-        share = (n - len(chosen)) // (len(kinds) - k)
-        chosen += randomly.sample(kinds[kind], min(share, len(kinds[kind])))
+        last = len(chosen) + (n - len(chosen)) // (len(kinds) - k)
+        for fault in randomly.sample(kinds[kind], len(kinds[kind])):
+            node = fault["node"]
+            lines = {(fault["path"], line) for line in range(node.lineno, node.end_lineno + 1)}
+            if len(chosen) < last and not lines & taken:
+                chosen.append(fault)
+                taken |= lines
     return chosen
 
 
@@ -133,20 +160,17 @@ def _passing(tree: Path, faults: list[dict[str, Any]]) -> list[list[str]]:
         by_path[fault["path"]].append(number)
     for path, numbers in by_path.items():
         source = path.read_text()
-        # From the end, so that places before stay where they are; inner ones before outer ones.
-        order = sorted(
-            numbers, key=lambda k: (-faults[k]["node"].lineno, -faults[k]["node"].col_offset)
-        )
-        for number in order:
+        # From the end, so that places before stay where they are.
+        for number in sorted(numbers, key=lambda k: -faults[k]["node"].lineno):
             node = faults[number]["node"]
             text = ast.get_source_segment(source, node)
             source = _replaced(source, node, f"_probe({number}, {text})")
-        target = tree / path.relative_to(ROOT)
-        # After the docstring and what is imported from __future__: there is none of the latter.
-        target.write_text(source + PROBE)
+        (tree / path.relative_to(ROOT)).write_text(source)
+    (tree / "src/sitecustomize.py").write_text(PROBE)
     probes = tree / "probes.txt"
     probes.touch()
-    failed = _pytest(tree, [], TEST, extra={"PROBES": str(probes)})
+    workers = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    failed = _pytest(tree, [], TEST, *workers, extra={"PROBES": str(probes)})
     if failed:
         raise RuntimeError(f"without a fault, {failed} fails")
     found: list[set[str]] = [set() for _ in faults]
@@ -154,6 +178,7 @@ def _passing(tree: Path, faults: list[dict[str, Any]]) -> list[list[str]]:
         number, _, file = line.partition(" ")
         if (tree / file).is_file():
             found[int(number)].add(file)
+    (tree / "src/sitecustomize.py").unlink()
     for path in by_path:
         shutil.copy(path, tree / path.relative_to(ROOT))
     return [sorted(files) for files in found]
@@ -169,7 +194,8 @@ def _notice(tree: Path, fault: dict[str, Any], files: list[str]) -> dict[str, An
         by = "nobody: no test passes by"
     for tier, sessions in TIERS.items():
         if files and by == "nobody":
-            first = _pytest(tree, files, sessions, "-x")
+            # The cheapest files first.
+            first = _pytest(tree, files, sessions, "-x", "--stop-after=900")
             by = tier if first else by
     shutil.copy(fault["path"], target)
     seconds = round(time.perf_counter() - began)
@@ -182,11 +208,10 @@ def _pytest(tree: Path, files: list[str], sessions: Any, *options: str, extra: A
     # Programs that a fault does not change are loaded.
     kept = ("-o", f"cache_dir={ROOT / '.pytest_cache'}")
     for session in sessions:
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *kept]
-        command += ["--no-loadscope-reorder", *options, *session, *files]
+        command = [sys.executable, "-m", "pytest", "-q", *kept, *options, *session, *files]
         try:
             done = subprocess.run(
-                command, cwd=tree, env=environment, capture_output=True, text=True, timeout=1800
+                command, cwd=tree, env=environment, capture_output=True, text=True, timeout=900
             )
         except subprocess.TimeoutExpired:
             return "ran out of time"

@@ -267,7 +267,7 @@ _SECOND_SETTING = ("spinel", "cubic Laves")
 
 def _nearest(atoms: Atoms) -> float:
     """The smallest distance, in sums of radii."""
-    reach = 2.0 * atoms.cell.volume ** (1 / 3)
+    reach = 1.3 * atoms.cell.volume ** (1 / 3)
     i, j, distance = neighbor_list("ijd", atoms, reach)
     radii = np.array([RADII[symbol] for symbol in atoms.symbols])
     return float((distance / (radii[i] + radii[j])).min())

@@ -125,7 +125,12 @@ def look(chart: Chart, x: Any, step: Any, units: Any):
     }
 
 
-@pytest.fixture(params=FORMS)
+@pytest.fixture(
+    params=[
+        pytest.param(f, marks=pytest.mark.extended if f in ("network", "packed") else [])
+        for f in FORMS
+    ]
+)
 def seen(request):
     return seen_in(request.param)
 

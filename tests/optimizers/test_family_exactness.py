@@ -95,10 +95,7 @@ CASES, OTHERS = (
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [
-        pytest.param(*case, marks=[] if case[0] in ("ase-lbfgs", "fire", "adam") else EXTENDED)
-        for case in CASES
-    ],
+    [pytest.param(*case, marks=[] if case[0] in ("fire", "adam") else EXTENDED) for case in CASES],
 )
 def test_rows_of_a_ragged_interleaved_tree(name, dtype):
     optimizer = OPTIMIZERS[name]
@@ -148,7 +145,7 @@ def down(optimizer, x, stiffness, n_updates, state=None):
 
 # Two of optax's, which all go through one wrapper, and the variants with code of their own.
 LANES = {
-    *(name for name in ko.NAMED if not hasattr(optax, name.replace("-", "_"))),
+    *(n for n in OPTIMIZERS if n in ko.NAMED and not hasattr(optax, n.replace("-", "_"))),
     *("adam", "sgd", "averaged", "no secants, zoom", "checked fire, backtracking"),
 }
 

@@ -8,7 +8,7 @@ import pytest
 from helpers import DTYPES, assert_same_bits
 from kups_relax import optimizers as ko
 from kups_relax.data import Index
-from support.crossing import first, in_turns
+from support.crossing import in_turns
 
 pytestmark = pytest.mark.exact
 
@@ -96,7 +96,8 @@ def test_system_in_a_ragged_batch_has_the_bits_of_the_system_alone(name, dtype):
                     assert_same_bits(weights, alone_state[0].weights_memory.data[0])
 
 
-@pytest.mark.parametrize("dtype", first(DTYPES[::-1]))
+@pytest.mark.extended
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_eager_and_jitted_updates_have_the_same_bits(dtype):
     random = np.random.default_rng(3)
     x = {

@@ -12,8 +12,6 @@ from kups_relax.data import Index
 from kups_relax.errors import OptionError
 from support.crossing import first, in_turns
 
-pytestmark = pytest.mark.exact
-
 N_UPDATES = 25
 # Rows of each system in the leaves "a" and "b"; few distinct sizes, as each compiles a program.
 ROWS = {"a": [33, 64, 33, 33], "b": [3, 1, 3, 3]}
@@ -112,6 +110,7 @@ def test_a_system_is_searched_in_a_ragged_batch_as_alone(name, dtype):
     assert len({tuple(column) for column in taken.T}) > 1
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("dtype", first(DTYPES))
 def test_a_lane_is_searched_as_alone_in_its_tile(dtype):
     random = np.random.default_rng(5)

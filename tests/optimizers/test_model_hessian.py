@@ -161,6 +161,7 @@ class Stopped(Exception):
     pass
 
 
+@pytest.mark.exact
 def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(tmp_path, monkeypatch):
     # The class, and so the program, of the crystals above.
     monkeypatch.setattr(_batch, "BUDGET", 4)

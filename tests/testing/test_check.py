@@ -83,6 +83,7 @@ def test_faults_are_caught_in_float32_too(fault):
     assert {check.name for check in report.failed} <= {meant, *others}, str(report)
 
 
+@pytest.mark.extended
 def test_a_potential_that_is_right_passes_in_float32():
     report = check_potential(Pairs(), crystal(), dtype="float32")
     assert report.ok, str(report)

@@ -10,7 +10,7 @@ import typer
 
 from kups_relax import errors
 from kups_relax.cli import _print, _stores
-from kups_relax.cli._stopping import Stoppable, Terminated, say_stopped, stopping
+from kups_relax.cli._stopping import Stoppable, Terminated, leave, say_stopped, stopping
 
 app = typer.Typer(
     add_completion=False,
@@ -249,11 +249,15 @@ def main() -> NoReturn:
     """Run the command; errors that users can mend become one line and exit status 2."""
     try:
         app()
+    except SystemExit as end:
+        if end.code in (INTERRUPTED, TERMINATED):
+            leave(int(end.code))
+        raise
     except errors.KupsRelaxError as error:
         print(f"kups-relax: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("kups-relax: stopped", file=sys.stderr)
-        sys.exit(130)
+        leave(INTERRUPTED)
     sys.exit(UNUSABLE)
 
 

@@ -1,6 +1,7 @@
 """End a run in good order when somebody asks for it."""
 
 import contextlib
+import os
 import shlex
 import signal
 import sys
@@ -54,6 +55,25 @@ def stopping(stream: Stoppable) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process, of which all that matters is saved, whatever its threads are doing.
+
+    Python, until 3.14, unwinds the engine's threads where they next ask for the interpreter. Those
+    that compute in XLA would abort the process: "FATAL: exception not rethrown".
+
+    Args:
+        status: Exit status.
+    """
+    from kups_relax import relaxation
+
+    if not any(thread.name == relaxation.THREAD for thread in threading.enumerate()):
+        sys.exit(status)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def say_stopped(output: Path | None) -> None:

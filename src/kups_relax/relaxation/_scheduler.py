@@ -28,6 +28,9 @@ log = logging.getLogger("kups_relax")
 # Takes what a structure got; None, now and then, where nothing has been finished.
 Sink: TypeAlias = Callable[[Outcome | Refused | None], None]
 
+# Name of the engine's threads, which the command looks for before it ends the process.
+THREAD = "kups_relax"
+
 # Seconds without anything finished before the sink is told.
 _IDLE = 0.25
 
@@ -88,7 +91,7 @@ class Scheduler:
                 from it, or from the items, or Ctrl-C, ends the run after the call that each worker
                 has under way; a session may cut its own short.
         """
-        hand_out = threading.Thread(target=self._hand_out, args=(sink,), daemon=True)
+        hand_out = threading.Thread(target=self._hand_out, args=(sink,), name=THREAD, daemon=True)
         hand_out.start()
         restore = _Restore(saved, self._dtype)
         try:
@@ -184,7 +187,7 @@ class Scheduler:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         room = self._n_workers - len(self._threads)
         for _ in range(min(room, self._queues.n_tiles()) if room else 0):
-            self._threads.append(threading.Thread(target=self._work, daemon=True))
+            self._threads.append(threading.Thread(target=self._work, name=THREAD, daemon=True))
             self._threads[-1].start()
 
     def _work(self) -> None:
