@@ -40,7 +40,7 @@ def assert_same_run(potential, source, optimizer, max_steps=300):
 @pytest.mark.parametrize(
     ("optimizer", "sizes"),
     [
-        pytest.param("lbfgs", (5,), marks=pytest.mark.exact),
+        pytest.param("lbfgs", (8,), marks=pytest.mark.exact),
         ("ase-lbfgs", (40,)),
         ("lbfgs-zoom", (8,)),
         *(
