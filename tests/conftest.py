@@ -1,5 +1,6 @@
 """What all tests share. docs/testing.md says where a test goes and what it may cost."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -21,6 +22,15 @@ def pytest_configure() -> None:
     # that it starts. Tests send it.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def usual_garbage_collection() -> Iterator[None]:
+    """Collect as often as Python does by itself, for tests of memory: see support/programs.py."""
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*before)
 
 
 @pytest.fixture

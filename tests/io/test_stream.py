@@ -62,6 +62,7 @@ def test_no_more_of_a_file_is_read_than_is_asked_for(large: Path) -> None:
     assert stream.share == 1.0
 
 
+@pytest.mark.usefixtures("usual_garbage_collection")
 def test_what_was_read_is_not_kept(large: Path) -> None:
     tracemalloc.start()
     try:

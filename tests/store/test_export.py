@@ -145,6 +145,7 @@ def test_a_format_that_does_not_fit_is_refused(stored, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("usual_garbage_collection")
 @pytest.mark.parametrize("ending", first(["extxyz", "traj"]))
 def test_structures_are_not_held_in_memory(ending, tmp_path):
     peaks = []

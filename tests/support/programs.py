@@ -138,7 +138,7 @@ def pytest_collection_finish() -> None:
     # now, and comes seldom, tests that trace much take a fifth less processor time.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.hookimpl(trylast=True)
