@@ -47,9 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--quickly-compiled"):
         # Read by XLA when it is first used; processes that tests start have them, too.
         os.environ["XLA_FLAGS"] = quick_flags()
-    if config.getoption("--no-kept-programs"):
+    cache = getattr(config, "cache", None)
+    # Tests of other packages, which some of ours run, have no cache.
+    if cache is None or config.getoption("--no-kept-programs"):
         return
-    top = Path(config.cache.mkdir("programs"))  # pyright: ignore[reportOptionalMemberAccess]
+    top = Path(cache.mkdir("programs"))
     folder = top / _key()
     folder.mkdir(exist_ok=True)
     if not hasattr(config, "workerinput"):
