@@ -50,7 +50,7 @@ SIGNS = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*"}
 
 
 def main() -> dict[str, Any]:
-    """Draw faults, find the tests that pass by, and count which are noticed."""
+    """Draw faults, and count which are noticed by which tier."""
     faults = draw(N, SEED)
     with tempfile.TemporaryDirectory() as folder:
         trees = [Path(folder, f"tree {k}") for k in range(N_TREES)]
@@ -84,8 +84,9 @@ def draw(n: int, seed: int) -> list[dict[str, Any]]:
     for path in sorted((ROOT / "src/kups_relax").rglob("*.py")):
         name = str(path.relative_to(ROOT / "src/kups_relax"))
         if not any(part in name for part in LEFT_OUT):
-            for kind, node, new in _faults(ast.parse(path.read_text())):
-                text = ast.get_source_segment(path.read_text(), node)
+            source = path.read_text()
+            for kind, node, new in _faults(ast.parse(source)):
+                text = ast.get_source_segment(source, node)
                 what = f"{name}:{node.lineno}: {kind}: {text} -> {new}"
                 kinds[kind].append({"path": path, "node": node, "new": new, "what": what})
     chosen: list[dict[str, Any]] = []
@@ -130,12 +131,10 @@ def _replaced(source: str, node: Any, text: str) -> str:
 
 
 def _copy(tree: Path) -> None:
+    tree.mkdir()
     for name in COPIED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, tree / name, dirs_exist_ok=True)
-        else:
-            tree.mkdir(exist_ok=True)
-            shutil.copy(ROOT / name, tree / name)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tree / name)
 
 
 def _near(path: Path) -> list[str]:

@@ -23,7 +23,7 @@ from helpers import (
     assert_same_result,
 )
 from kups_relax.errors import KupsRelaxError, OptionError, StoreError, StructureError
-from support.crossing import in_turns
+from support.crossing import crossed
 
 # Loose and short, where a test does not look at the physics.
 QUICK = {"fmax": 0.05, "max_steps": 30, "progress": False}
@@ -226,7 +226,7 @@ def check_exactness(potential, optimizer, dtype):
 
 @pytest.mark.exact
 @pytest.mark.parametrize(
-    ("potential", "optimizer", "dtype"), in_turns(POTENTIALS, ["lbfgs", "ase-lbfgs"], DTYPES)
+    ("potential", "optimizer", "dtype"), crossed(POTENTIALS, ["lbfgs", "ase-lbfgs"], DTYPES)
 )
 def test_a_structure_in_a_batch_gets_the_bits_that_it_gets_alone(potential, optimizer, dtype):
     check_exactness(potential, optimizer, dtype)

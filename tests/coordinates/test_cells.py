@@ -37,11 +37,11 @@ OPTIONS = {
 }
 
 
-# After how many steps they are compared with ASE's.
-STEPS = (2, 12)
+# Which crystals are compared with ASE's, and after how many steps.
+FEW, MORE = ((0, 3), (2, 12)), ((0, 2, 3), (2, 20))
 
 
-def of_ase(atoms, kind, options):
+def of_ase(atoms, kind, options, steps):
     """Where ASE is after so many steps, its largest force, and how many steps it took."""
     atoms = atoms.copy()
     atoms.calc = LennardJones(epsilon=0.0104, sigma=3.40, rc=CUTOFF)
@@ -50,7 +50,7 @@ def of_ase(atoms, kind, options):
     options = {names.get(name, name): value for name, value in options.items()}
     moving = FILTERS[kind](atoms, **options)
     optimizer, seen = LBFGS(moving, logfile=None), {}
-    for n_steps in STEPS:
+    for n_steps in steps:
         optimizer.run(fmax=1e-3, steps=n_steps - optimizer.nsteps)
         there = atoms.copy()
         there.calc = SinglePointCalculator(there, **atoms.calc.results)
@@ -60,12 +60,24 @@ def of_ase(atoms, kind, options):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), in_turns(OPTIONS, FILTERS, leave={"3 x 3 mask", "factor"})
+    ("name", "kind", "chosen"),
+    [
+        ("free", kr.FrechetCell, FEW),
+        ("pressure", kr.UnitCell, FEW),
+        ("mask", kr.FrechetCell, FEW),
+        ("hydrostatic", kr.FrechetCell, FEW),
+        ("volume", kr.UnitCell, FEW),
+        *(
+            pytest.param(name, kind, MORE, marks=pytest.mark.extended)
+            for name, kind in itertools.product(OPTIONS, FILTERS)
+        ),
+    ],
 )
-def test_steps_are_those_of_ases_filters(name, kind):
-    options, starts = OPTIONS[name], [crystal(seed) for seed in (0, 3)]
-    paths = [of_ase(start, kind, options) for start in starts]
-    for n_steps in STEPS:
+def test_steps_are_those_of_ases_filters(name, kind, chosen):
+    seeds, steps = chosen
+    options, starts = OPTIONS[name], [crystal(seed) for seed in seeds]
+    paths = [of_ase(start, kind, options, steps) for start in starts]
+    for n_steps in steps:
         result = kr.relax(
             starts,
             lennard_jones(),
@@ -289,13 +301,14 @@ def trajectory(atoms, cell, fmax, max_steps=40):
     return [(frame.get_potential_energy(), frame) for frame in frames]
 
 
-def test_a_cell_that_explodes_says_so_and_changes_no_bit_of_the_others():
+@pytest.mark.parametrize("kind", first(list(FILTERS)))
+def test_a_cell_that_explodes_says_so_and_changes_no_bit_of_the_others(kind):
     others = [crystal(3), crystal(2)]
     alone = kr.relax(others, lennard_jones(), cell="frechet")
     # Under tension there is no minimum.
     bad = crystal(1)
     bad.set_cell(bad.cell.array * 1.35, scale_atoms=True)
-    result = kr.relax([bad], lennard_jones(), cell=kr.FrechetCell(pressure=-0.05))
+    result = kr.relax([bad], lennard_jones(), cell=kind(pressure=-0.05))
     assert result.status[0] == "exploded"
     assert "tenfold" in result.reason[0]
     assert np.isfinite(result.energy[0])

@@ -27,8 +27,9 @@ def test_hard_cells_have_the_pairs_of_ase(n):
     assert n_pairs > 20 * n
 
 
-def test_hard_cells_have_the_pairs_of_brute_force():
-    for seed in range(500, 550):
+@pytest.mark.parametrize("n", first([50, 100]))
+def test_hard_cells_have_the_pairs_of_brute_force(n):
+    for seed in range(500, 500 + n):
         case = hard_case(seed)
         assert same(neighbor_list(*case), brute_force(*case)), (seed, case)
 

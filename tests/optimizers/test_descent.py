@@ -13,9 +13,15 @@ from kups_relax.errors import OptionError
 NAMES = ("gradient-descent", "conjugate-gradient", "conjugate-gradient:beta=hager-zhang")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_clusters_relax_to_minima_by_bounded_steps(name):
-    clusters = argon_clusters([3, 8, 5, 7, 8])
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        *((name, (3, 8, 5, 7, 8)) for name in NAMES),
+        *(pytest.param(name, (3, 8, 13, 13, 20), marks=pytest.mark.extended) for name in NAMES),
+    ],
+)
+def test_clusters_relax_to_minima_by_bounded_steps(name, sizes):
+    clusters = argon_clusters(sizes)
     result = kr.relax(clusters, argon(), name, fmax=1e-4, trajectory=1)
     assert result.converged.all()
     again = kr.relax(result.atoms, argon(), "ase-lbfgs", fmax=1e-6, max_steps=200)

@@ -25,8 +25,11 @@ OPTIMIZERS = {
         ko.ScaleByAseLbfgs(memory_size=3, alpha=10.0), ko.MaxStepSize(0.2), ko.Scale(-1.0)
     ),
 }
-# Eager updates are tested in every combination, jitted ones in three.
-JITTED = (("lbfgs", "float64"), ("ase-lbfgs", "float32"), ("short", "float64"))
+# Eager updates are tested in every combination, jitted ones in four.
+JITTED = (
+    *(("lbfgs", "float64"), ("ase-lbfgs", "float32")),
+    *(("short", "float64"), ("short", "float32")),
+)
 
 
 def gradient(x: np.ndarray, stiffness: np.ndarray) -> np.ndarray:

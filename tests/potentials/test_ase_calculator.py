@@ -143,10 +143,12 @@ def test_structures_larger_than_a_tile_of_many_run():
 
 
 def test_another_calculator_compiles_nothing():
-    relax(molecules()[:1])
+    optimizer = "lbfgs:memory-size=3"  # compiled nowhere else
     with count_programs() as programs:
-        relax(molecules()[:2], lambda: EMT())
-    assert programs.n_traced("_load") == programs.n_traced("_settle") == 0
+        relax(molecules()[:1], optimizer=optimizer)
+        assert programs.n_traced("_load") == programs.n_traced("_settle") == 1
+        relax(molecules()[:2], lambda: EMT(), optimizer)
+        assert programs.n_traced("_load") == programs.n_traced("_settle") == 1
 
 
 @pytest.mark.parametrize(

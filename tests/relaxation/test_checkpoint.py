@@ -12,6 +12,7 @@ from helpers import DTYPES, argon, argon_clusters, assert_same_bits
 from kups_relax import _keep
 from kups_relax.relaxation import Scheduler, _batch, _scheduler, read_checkpoint, write_checkpoint
 from kups_relax.relaxation._batch import Batch, Limits
+from support.crossing import first
 
 LIMITS = {dtype: Limits(np.dtype(dtype).type(1e-5), np.int32(300)) for dtype in DTYPES}
 
@@ -141,11 +142,12 @@ def test_a_checkpoint_that_is_of_no_use_is_left_alone(damage, tmp_path):
     assert read_checkpoint(path, run_name) == []
 
 
-def test_relax_resumes_cells_and_lists_from_a_checkpoint(tmp_path, monkeypatch):
+@pytest.mark.parametrize("n_sizes", first([1, 2]))
+def test_relax_resumes_cells_and_lists_from_a_checkpoint(n_sizes, tmp_path, monkeypatch):
     monkeypatch.setattr(_scheduler, "_IDLE", 1e-3)
     crystals = []
     for seed in range(4):
-        crystal = bulk("Cu", cubic=True)
+        crystal = bulk("Cu", cubic=True) * (1, 1, 1 + seed % n_sizes)
         crystal.rattle(0.15, seed=seed)
         crystal.set_cell(crystal.cell.array * 1.03, scale_atoms=True)
         crystals.append(crystal)

@@ -23,7 +23,7 @@ from kups_relax import _keep
 from kups_relax.errors import OptionError, StoreError, StructureError
 from kups_relax.store import _writer
 
-CLUSTERS = argon_clusters([3, 5, 2, 8, 4, 6, 3, 6, 7, 2] * 5)
+CLUSTERS = argon_clusters([3, 5, 2, 8, 4, 6, 3, 6, 7, 2] * 6)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ import kups_relax as kr
 from helpers import ARGON, argon, argon_cluster, argon_clusters
 from kups_relax.errors import OptionError, StoreError
 from kups_relax.store import _writer
+from support.crossing import first
 
 
 def both(path: Path, structures: Any, potential: Any = None, **options: Any) -> Any:
@@ -76,17 +77,19 @@ def test_nothing_but_unreadable_entries(path: Path) -> None:
     assert_same_results(store, memory)
 
 
-def test_crystals_whose_cells_change(path: Path) -> None:
-    crystal, slab = (bulk("Ar", a=a, cubic=True) for a in (5.2, 5.4))
-    crystal.rattle(0.05, seed=1)
-    slab.pbc = [True, True, False]
-    slab.center(vacuum=4.0, axis=2)
+@pytest.mark.parametrize("constants", first([(5.2, 5.4), (5.2, 5.4, 5.6)]))
+def test_crystals_whose_cells_change(path: Path, constants: tuple[float, ...]) -> None:
+    crystals = [bulk("Ar", a=a, cubic=True) for a in constants]
+    crystals[0].rattle(0.05, seed=1)
+    crystals[1].pbc = [True, True, False]
+    crystals[1].center(vacuum=4.0, axis=2)
     solid = kr.potentials.LennardJones(**ARGON, cutoff=6.0)
-    mixed = [crystal, slab, argon_cluster(4)]
+    mixed = [*crystals, argon_cluster(4)]
     memory, store = both(path, mixed, solid, cell="frechet", max_steps=20)
     assert "stress" in store.atoms[0].calc.results
-    assert "stress" not in store.atoms[2].calc.results
-    assert not np.array_equal(store.atoms[0].cell.array, crystal.cell.array)
+    assert "stress" not in store.atoms[-1].calc.results
+    for i in {0, *range(2, len(crystals))}:
+        assert not np.array_equal(store.atoms[i].cell.array, crystals[i].cell.array)
     assert_same_results(store, memory)
 
 

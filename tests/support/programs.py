@@ -1,8 +1,8 @@
-"""Programs that JAX compiles for tests: kept on disk between runs, released after each file.
+"""Programs that JAX compiles for tests: kept on disk between runs, released between files.
 
 Compiling is what tests spend their time on, so all workers and runs share JAX's disk cache, in a
-folder for each set of versions, flags and kind of processor. What is loaded is the machine code
-that was compiled, so bits are the same (test_kept_programs.py). `--no-kept-programs` does without.
+folder for each set of versions and kind of processor. What is loaded is the machine code
+that was compiled, so bits are the same (test_suite.py). `--no-kept-programs` does without.
 
 An entry that is cut short is never run: JAX compresses entries, with a checksum, and compiles
 anew. What a process leaves that was killed is removed all the same. Processes that tests start
@@ -80,14 +80,6 @@ def quick_flags() -> str:
         # Later versions know no other emitters, nor this flag.
         flags.append("--xla_cpu_use_fusion_emitters=false")
     return " ".join(flags)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--quickly-compiled"):
-        exact = [item for item in items if item.get_closest_marker("exact")]
-        config.hook.pytest_deselected(items=exact)
-        items[:] = [item for item in items if not item.get_closest_marker("exact")]
 
 
 def _key() -> str:

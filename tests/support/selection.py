@@ -3,6 +3,7 @@
 Workers get whole files, the dearest first (budgets.toml), so that they end together and tests that
 need one program find it in their process. Within files, pytest-randomly shuffles.
 
+`--quickly-compiled` leaves out tests with the mark `exact` (programs.py).
 `--check=SECONDS` runs what so many processor seconds allow: tests of files that git calls changed,
 then tests of the rooms of changed sources, then the cheapest. `--stop-after=SECONDS` of a clock
 skips what has not begun by then; the cheapest begin, so that most of what can fail does so early.
@@ -43,12 +44,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out: set[pytest.Item] = set()
+    if config.getoption("--quickly-compiled"):
+        left_out |= {item for item in items if item.get_closest_marker("exact")}
     seconds = config.getoption("--check")
     if seconds is not None:
         # A file in which few tests are left after -m is cheaper than its budget says; never dearer.
         wanted = set(choose({file_of(item) for item in items}, changed(config), seconds))
-        config.hook.pytest_deselected(items=[i for i in items if file_of(i) not in wanted])
-        items[:] = [item for item in items if file_of(item) in wanted]
+        left_out |= {item for item in items if file_of(item) not in wanted}
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
     sign = -1 if config.getoption("--stop-after") is None else 1
     items.sort(key=lambda item: sign * budget(file_of(item))["seconds"])
 

@@ -111,8 +111,8 @@ def test_forces_that_are_zero_by_symmetry_prove_nothing():
     assert not check_potential(Pairs("sign"), atom * (2, 1, 1), checks=["forces"]).ok
 
 
-def test_a_potential_of_its_own_coarseness_is_judged_by_that():
-    checks = ["precision", "forces", "stress"]
+@pytest.mark.parametrize("checks", first([["precision", "forces", "stress"], None]))
+def test_a_potential_of_its_own_coarseness_is_judged_by_that(checks):
     options = {"precision": 1e-6, "checks": checks}
     report = check_potential(Pairs("energy of float32"), crystal(), **options)
     assert report.ok, str(report)

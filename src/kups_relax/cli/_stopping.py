@@ -66,9 +66,8 @@ def leave(status: int) -> NoReturn:
     Args:
         status: Exit status.
     """
-    from kups_relax import relaxation
-
-    if not any(thread.name == relaxation.THREAD for thread in threading.enumerate()):
+    engine = sys.modules.get("kups_relax.relaxation")
+    if engine is None or all(thread.name != engine.THREAD for thread in threading.enumerate()):
         sys.exit(status)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
