@@ -26,16 +26,12 @@ class Guess:
     Attributes:
         chart: With one lane, in float64.
         n_internals: Length of the history's rows.
-        rows: Number of rows of x, padded.
-        places: Where the rows of the object are among these.
         origin: (n_rows, 3), coordinates of the object where those of the chart are zero.
         perceived: Positions and cell from which it was made; what a restart needs.
     """
 
     chart: Chart
     n_internals: int
-    rows: int
-    places: np.ndarray
     origin: np.ndarray
     perceived: dict[str, np.ndarray]
 
@@ -71,7 +67,11 @@ class Guess:
             pbc=np.asarray(atoms.pbc, bool),
             atoms=atoms,
         )
-        cell = _FILTERS[kind]() if moving else None
+        cell = None
+        if moving:
+            cell = _FILTERS[kind](
+                hydrostatic_strain=what.hydrostatic_strain, constant_volume=what.constant_volume
+            )
         try:
             coordinates, moves = coordinates_of(structure, cell)
         except StructureError:
@@ -81,11 +81,9 @@ class Guess:
         if capacity is None or capacity < len(atoms):
             capacity = next(c for c in atom_capacities() if c >= len(atoms))
         terms, size = _laid_out(guide, arrays, len(atoms), capacity)
-        places = np.arange(len(atoms))
         factor = mask = None
         origin = np.zeros((len(atoms) + 3 * moving, 3))
         if moving:
-            places = np.concatenate([places, capacity + np.arange(3)])
             scale, origin[-3:] = _scale(what)
             with jax.enable_x64(True):
                 factor = jax.device_put(np.array([float(scale)]))
@@ -93,8 +91,6 @@ class Guess:
         return cls(
             chart=Chart(guide=guide, terms=terms, factor=factor, mask=mask),
             n_internals=guide.n_internals(dict(size.capacities)),
-            rows=capacity + (3 if moving else 0),
-            places=places,
             origin=origin,
             perceived=perceived,
         )

@@ -27,6 +27,8 @@ class OneSystem:
             Transforms that look at rows (`MaxStepSize`) look at the length of each.
         capacity: Padded number of atoms, or of coordinates where there are no rows. None, or one
             that is too small: the smallest atom capacity that holds the system.
+        cell_rows: How many rows, the last ones, are of a cell that moves. They stand after the
+            padding of the atoms, as in the engine.
         guess: For a transform that needs a chart.
 
     Attributes:
@@ -42,23 +44,26 @@ class OneSystem:
         *,
         rows: bool = True,
         capacity: int | None = None,
+        cell_rows: int = 0,
         guess: Guess | None = None,
     ) -> None:
         self.n, self.rows = n, rows
-        needed = n // 3 if rows else n
+        needed = n // 3 - cell_rows if rows else n
         if capacity is None or capacity < needed:
             capacity = next(c for c in atom_capacities() if c >= needed)
         self.capacity = capacity
         self.guess = guess
-        self._places = np.arange(needed) if guess is None else guess.places
+        self._places = np.concatenate([np.arange(needed), capacity + np.arange(cell_rows)])
         # Shifted, a coordinate of the cell has other bits; atoms are left as they are.
         self._origin = None if guess is None or not guess.origin.any() else guess.origin
-        self._shape = (3, capacity if guess is None else guess.rows, 1)
+        self._shape = (3, capacity + cell_rows, 1)
         if not rows:
             self._shape = (capacity, 1, 1)
         n_internals = None if guess is None else guess.n_internals
         self._chart = None if guess is None else guess.chart
-        self._init, self._step, self._judge = _programs(transform, self._shape, n_internals)
+        self._init, self._step, self._judge = _programs(
+            transform, self._shape, cell_rows, n_internals
+        )
         self._leaves: list[jax.Array] | None = None
 
     def step(self, x: np.ndarray, gradient: np.ndarray, value: float = np.nan) -> np.ndarray:
@@ -132,7 +137,10 @@ class OneSystem:
 
 @functools.lru_cache(maxsize=256)
 def _programs(
-    transform: Transform[Any], shape: tuple[int, int, int], n_internals: int | None = None
+    transform: Transform[Any],
+    shape: tuple[int, int, int],
+    cell_rows: int,
+    n_internals: int | None = None,
 ) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
     """Compile a transform. The state travels as a list of its arrays, which is quick to dispatch.
 
@@ -156,6 +164,8 @@ def _programs(
         treedef = jax.tree.structure(jax.eval_shape(start, like))
         state = jax.tree.unflatten(treedef, arrays)
         extra: dict[str, Any] = {"value": value} if transform.needs_value else {}
+        if cell_rows:
+            extra["cell_rows"] = cell_rows
         if chart is not None:
             extra["chart"] = chart
         return transform.update(gradient, state, x, **extra)

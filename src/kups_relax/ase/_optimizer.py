@@ -16,6 +16,7 @@ from ase.utils.abc import Optimizable
 from kups_relax import optimizers
 from kups_relax._platform import check_platform
 from kups_relax.ase._checked import Checked
+from kups_relax.ase._filters import allowed_step, cell_rows
 from kups_relax.ase._guess import Guess
 from kups_relax.ase._one_system import OneSystem
 from kups_relax.errors import OptionError, StoreError, StructureError
@@ -124,7 +125,7 @@ class Optimizer(AseOptimizer):
         x = self._learn(self.optimizable.get_x(), gradient, self._value())
         self.optimizable.set_x(x)
         if self._searches:
-            self._search(x)
+            self._search()
         if self.restart is not None:
             self.dump(self._state())
 
@@ -156,18 +157,19 @@ class Optimizer(AseOptimizer):
             )
         return float(value)
 
-    def _search(self, x: np.ndarray) -> None:
+    def _search(self) -> None:
         """Go from trial to trial, until one is taken, or is where the run may end."""
         assert self._system is not None
         while True:
+            # Constraints may have led elsewhere than the step would.
+            x = self.optimizable.get_x()
             gradient, value = self.optimizable.get_gradient(), self._value()
             # Without `run` there is no fmax.
             if self.fmax is not None and self.gradient_converged(gradient):
                 return
             if self._system.takes(x, gradient, value):
                 return
-            x = self._learn(x, gradient, value)
-            self.optimizable.set_x(x)
+            self.optimizable.set_x(self._learn(x, gradient, value))
 
     def replay_trajectory(self, traj: Any) -> None:
         """Learn from the images of an earlier run, as if it had been this one's.
@@ -241,6 +243,7 @@ class Optimizer(AseOptimizer):
             n,
             rows=data["rows"],
             capacity=data["capacity"],
+            cell_rows=cell_rows(self.atoms),
             guess=self._guess(data["capacity"], data["perceived"]),
         )
         try:
@@ -285,7 +288,9 @@ class Optimizer(AseOptimizer):
                 f"{self._description()} made a step that is not finite, of finite forces. "
                 "Choose other options for it."
             )
-        return there
+        step = there - x
+        allowed = allowed_step(self.atoms, step)
+        return there if allowed is step else x + allowed
 
     def _new_system(self) -> OneSystem:
         n = self.optimizable.ndofs()
@@ -294,7 +299,14 @@ class Optimizer(AseOptimizer):
         capacity = getattr(self.optimizable.calculator, "atom_capacity", None)
         capacity = capacity if rows else None
         guess = self._guess(capacity)
-        return OneSystem(self.transform, n, rows=rows, capacity=capacity, guess=guess)
+        return OneSystem(
+            self.transform,
+            n,
+            rows=rows,
+            capacity=capacity,
+            cell_rows=cell_rows(self.atoms) if rows else 0,
+            guess=guess,
+        )
 
     def _guess(self, capacity: int | None, perceived: Any = None) -> Guess | None:
         if not self.transform.needs_chart:

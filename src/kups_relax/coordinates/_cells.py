@@ -49,7 +49,8 @@ class VariableCell(abc.ABC):
             True or False; or the names of those that may, "xx+yy+xy". None: all.
         hydrostatic_strain: Whether the cell may change its volume only, not its shape.
         constant_volume: Whether the cell may change its shape only. `UnitCell` keeps the volume to
-            first order, as ASE does; `FrechetCell` keeps it.
+            first order of the strain, as ASE does; `FrechetCell` keeps it. With a mask, the
+            components that may change share the volume; ASE's filters move others too.
         cell_factor: What the rows of the cell are multiplied by, so that they are on the scale of
             the atoms'. None: the number of atoms.
         smax: Threshold for the stress, eV/Angstrom^3: the largest component, by its absolute
@@ -77,6 +78,8 @@ class VariableCell(abc.ABC):
             raise OptionError(
                 f"{kind}: hydrostatic_strain and constant_volume leave nothing to change. Set one."
             )
+        if self.coupled and self.mask is not None:
+            _check_coupled(kind, _matrix(self.mask), self.hydrostatic_strain)
         for option in ("cell_factor", "smax", "max_strain"):
             value = getattr(self, option)
             if value is not None and not 0 < value < math.inf:
@@ -91,12 +94,10 @@ class VariableCell(abc.ABC):
 
     def arrays(self, n_atoms: int) -> Mapping[str, np.ndarray]:
         """Say all that is data, for a structure of so many atoms."""
-        mask = np.ones(6) if self.mask is None else np.asarray(self.mask, np.float64)
-        if mask.ndim == 1:
-            mask = mask[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+        mask = (True,) * 6 if self.mask is None else self.mask
         return {
             "pressure": np.array(self.pressure),
-            "mask": mask,
+            "mask": _matrix(mask),
             "factor": np.array(self.cell_factor or n_atoms, np.float64),
             "smax": np.array(np.nan if self.smax is None else self.smax),
             "max_strain": np.array(self.max_strain),
@@ -110,17 +111,25 @@ class VariableCell(abc.ABC):
     def pulled_back(self, rows: jax.Array, slope: jax.Array) -> jax.Array:
         """The derivative by the cell's coordinates, from that by F, (3, 3, L) each."""
 
-    def allowed(self, slope: jax.Array, mask: jax.Array) -> jax.Array:
-        """What is left of a (3, 3, L) derivative by F, or a stress, in a cell that is held so."""
-        if self.hydrostatic_strain:
-            slope = m.identity(slope) * (m.trace(slope) / 3.0)
-        return slope * mask
+    @property
+    def coupled(self) -> bool:
+        """Whether components of the strain are allowed together only."""
+        return self.hydrostatic_strain or self.constant_volume
 
-    def without_volume(self, slope: jax.Array) -> jax.Array:
-        """Take the share of the volume out, where that is constant."""
-        if self.constant_volume:
-            slope = slope - m.identity(slope) * (m.trace(slope) / 3.0)
-        return slope
+    def allowed(self, strain: jax.Array, mask: jax.Array) -> jax.Array:
+        """Project a strain, or a derivative by it, onto what may change: orthogonally.
+
+        Args:
+            strain: (3, 3, ..., L).
+            mask: (3, 3, L), 1 where a component may change, else 0.
+        """
+        mask = mask.reshape(3, 3, *(1,) * (strain.ndim - mask.ndim), -1)
+        strain = strain * mask
+        if not self.coupled:
+            return strain
+        one = jnp.eye(3, dtype=strain.dtype).reshape(3, 3, *(1,) * (strain.ndim - 2))
+        stretch = one * mask * (m.trace(strain) / jnp.maximum(m.trace(mask), 1.0))
+        return stretch if self.hydrostatic_strain else strain - stretch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +215,36 @@ def _mask(kind: str, given: Any) -> Any:
         )
     values = mask.astype(bool).tolist()
     return tuple(map(tuple, values)) if mask.ndim == 2 else tuple(values)
+
+
+def _matrix(mask: Any) -> np.ndarray:
+    """(3, 3) float64 of a mask that `_mask` made."""
+    matrix = np.asarray(mask, np.float64)
+    return matrix if matrix.ndim == 2 else matrix[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+
+
+def _check_coupled(kind: str, mask: np.ndarray, hydrostatic: bool) -> None:
+    """Refuse masks that leave no strain, or none that keeps the volume."""
+    n_stretches = int(np.trace(mask))
+    if hydrostatic and not n_stretches:
+        raise OptionError(
+            f"{kind}: hydrostatic_strain and a mask without xx, yy and zz leave nothing to change. "
+            "Let one of these change."
+        )
+    if hydrostatic:
+        return
+    if mask.sum() == n_stretches <= 1:
+        raise OptionError(
+            f"{kind}: constant_volume and this mask leave nothing to change. Let more components "
+            "change."
+        )
+    # Products of such deformations have to be such deformations: else log F is not masked like F.
+    if ((mask @ mask > 0) > mask).any():
+        raise OptionError(
+            f"{kind}: no finite strain of this mask keeps the volume: a shear stretches the "
+            "directions that it mixes. Let these change too, such as 'xx+yy+xy', or set "
+            "constant_volume=False."
+        )
 
 
 NAMED: dict[str, type[VariableCell]] = {cell.name: cell for cell in (FrechetCell, UnitCell)}

@@ -204,9 +204,11 @@ class Coordinates:
         volume = jnp.abs(m.determinant(here.cell))
         slope = m.multiply(total * -volume, m.transpose(m.inverse(one + strain)))
         rows = m.transpose(x[:, -3:]) / terms["factor"]
-        slope = self.cell.pulled_back(rows, self.cell.allowed(slope, mask))
-        slope = self.cell.without_volume(slope) / terms["factor"]
-        left = self.cell.without_volume(self.cell.allowed(total, mask))
+        slope = self.cell.pulled_back(rows, slope * mask)
+        if self.cell.coupled:
+            slope = self.cell.allowed(slope, mask)
+        slope = slope / terms["factor"]
+        left = self.cell.allowed(total, mask)
         if "symmetry" in self.held:
             slope = held.symmetrize_matrix(slope, terms)
             left = held.symmetrize_matrix(left, terms)
@@ -253,7 +255,13 @@ class Coordinates:
         return step
 
     def _held_cell(self, step: jax.Array, terms: Terms) -> jax.Array:
-        return held.symmetrize_matrix(step, terms) if "symmetry" in self.held else step
+        assert self.cell is not None
+        if "symmetry" in self.held:
+            step = held.symmetrize_matrix(step, terms)
+        if self.cell.coupled:
+            # Optimizers whose steps are no sums of gradients leave what gradients have in common.
+            step = m.transpose(self.cell.allowed(m.transpose(step), terms["mask"]))
+        return step
 
     @staticmethod
     def _held_in_frame(step: jax.Array, strain: jax.Array, projection: jax.Array) -> jax.Array:

@@ -102,6 +102,10 @@ class Chart:
         by_cell = None
         if strain is not None:
             by_cell = fold(slopes[:, None] * at[None], axis=3)
+            assert self.guide.cell is not None
+            assert self.mask is not None
+            if self.guide.cell.coupled:
+                by_cell = self.guide.cell.allowed(by_cell, self.mask)
             slopes = slopes + _turned(slopes, m.transpose(strain))
         return Reading(values=values, weights=weights, slopes=slopes, by_cell=by_cell)
 
@@ -134,6 +138,20 @@ class Chart:
             return on_atoms
         on_cell = fold(on_rows[..., None, None, :, :] * reading.by_cell, axis=-2)
         return jnp.concatenate([on_atoms, self._on_rows(on_cell)], axis=-2)
+
+    def reduced(self, gradient: jax.Array) -> jax.Array:
+        """Take out of a gradient on x, (3, rows, L), what no allowed step goes along.
+
+        Only what couples atoms: the rest is in `pull`. ASE's FixCom leaves a force on the whole
+        system, which is the softest there is: a step would be nothing else.
+        """
+        if not self.guide.com:
+            return gradient
+        u, rows = self._split(gradient)
+        mass = self.terms["mass"]
+        total = fold(mass)
+        u = u - mass * (fold(u, axis=1) / jnp.where(total > 0, total, 1.0))[:, None]
+        return u if rows is None else jnp.concatenate([u, rows], axis=1)
 
     def times(self, reading: Reading, step: jax.Array) -> jax.Array:
         """Multiply steps of x, (..., 3, rows, L), by the Hessian, ridge included."""

@@ -44,6 +44,7 @@ class Guide:
         periodic: Whether rows reach into images of the cell.
         cell: How the cell changes; None: it does not.
         held: Whether constraints say which atoms move how.
+        com: Whether the centre of mass is held.
     """
 
     bonded: bool
@@ -51,6 +52,7 @@ class Guide:
     periodic: bool
     cell: VariableCell | None = None
     held: bool = False
+    com: bool = False
 
     @property
     def n_slots(self) -> int:
@@ -83,6 +85,8 @@ class Guide:
             fields["modulus"] = Field(())
         if self.held:
             fields["free"] = Field((3, 3, "atoms"))
+        if self.com:
+            fields["mass"] = Field(("atoms",))
         return fields
 
     def capacities(self, n_atoms: int, lengths: Mapping[str, int]) -> dict[str, int]:
@@ -139,7 +143,14 @@ def guide_of(
         rows, spacing = packed_rows(structure)
     held = [moves[kind] for kind in ("scaled", "cartesian") if kind in coordinates.held]
     dense = structure.n_atoms <= MOST_DENSE[bonded]
-    guide = Guide(bonded, dense, bool(rows.shift.any()), coordinates.cell, bool(held))
+    guide = Guide(
+        bonded,
+        dense,
+        bool(rows.shift.any()),
+        coordinates.cell,
+        held=bool(held),
+        com="com" in coordinates.held,
+    )
     n = guide.n_slots
     arrays = {
         "index": rows.index[:, :n],
@@ -159,6 +170,8 @@ def guide_of(
         arrays["modulus"] = np.array(_MODULUS * abs(np.linalg.det(structure.cell)))
     if held:
         arrays["free"] = _free(held)
+    if guide.com:
+        arrays["mass"] = moves["mass"]
     return guide, arrays
 
 

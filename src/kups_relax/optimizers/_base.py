@@ -45,7 +45,8 @@ class Transform(abc.ABC, Generic[State]):
                 minimised, at `params`; the engine passes it always, others where `needs_value`.
                 `chart`: the internal coordinates, where `needs_chart`. `accepted`: (n_systems,)
                 bool, before a line search alone: which systems take `params` as their next point.
-                Nothing is to be learnt by the others.
+                Nothing is to be learnt by the others. `cell_rows`: int, how many rows of each
+                leaf, the last ones, are of a cell that moves; in lanes alone.
         """
 
     @property

@@ -19,6 +19,7 @@ from kups_relax.optimizers._two_loop import (
     History,
     Pair,
     SmallMatrices,
+    Start,
     compact,
     put,
     store,
@@ -26,6 +27,9 @@ from kups_relax.optimizers._two_loop import (
 )
 
 Tree = Any
+
+# By how much the scale of atoms in a cell that moves grows in a step at most.
+_GROWTH = 1.5
 
 
 @dataclass
@@ -43,6 +47,7 @@ class ScaleByAseLbfgsState:
         weights_memory: Table (n_systems, memory_size): rho = 1/(y.s), 0 where a system has no
             pair in the slot.
         scale: (n_systems,), the initial inverse Hessian of each system, Angstrom^2/eV.
+        cell_scale: (n_systems,), that of the rows of its cell, where there are any.
         ratios: (n_systems, memory_size), s.y/y.y of the pairs, 0 where there is none; None unless
             the scale is their average.
         small: What the compact recursion keeps of the pairs; None for the textbook's.
@@ -57,6 +62,7 @@ class ScaleByAseLbfgsState:
     diff_updates_memory: Tree
     weights_memory: Table[Any, Any]
     scale: jax.Array
+    cell_scale: jax.Array
     ratios: jax.Array | None
     small: SmallMatrices | None
     index_prefix: Tree
@@ -84,7 +90,9 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
         memory_size: Number of pairs kept, at least 1.
         alpha: Initial curvature, eV/Angstrom^2.
         initial_scale: "fixed": 1/alpha always. "adaptive": s.y/y.y of a system's newest pair
-            (Nocedal and Wright, eq. 7.20), 1/alpha before there is one. "averaged": the
+            (Nocedal and Wright, eq. 7.20), 1/alpha before there is one. Where `update` is told
+            of a cell, its rows and those of the atoms have a scale each, |s|/|y| of their own
+            share of the pair, and that of the atoms grows by half a step at most. "averaged": the
             mean of s.y/y.y of all pairs that are kept.
         curvature_guard: Skip pairs with s.y <= 1e-8 |s||y|, which would cost the inverse Hessian
             its positive definiteness, and with it the descent. An adaptive scale then becomes
@@ -146,6 +154,7 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
                 data=jnp.zeros((systems.n, self.memory_size), dtype),
             ),
             scale=jnp.full(systems.n, 1 / self.alpha, dtype),
+            cell_scale=jnp.full(systems.n, 1 / self.alpha, dtype),
             ratios=jnp.zeros((systems.n, self.memory_size), dtype) if averaged else None,
             small=SmallMatrices.zeros(self.memory_size, systems.n, dtype),
             index_prefix=index_prefix,
@@ -165,9 +174,9 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
             updates: Gradients at `params`.
             state: From `init` or the last `update`.
             params: Where the gradients were taken. Required.
-            **extra: `accepted`, see `Transform.update`; the rest is ignored. Systems that do not
-                take `params` as their next point get no pair, and remember the last point they
-                took. Slots are shared, so theirs stays empty.
+            **extra: `accepted` and `cell_rows`, see `Transform.update`; the rest is ignored.
+                Systems that do not take `params` as their next point get no pair, and remember
+                the last point they took. Slots are shared, so theirs stays empty.
 
         Raises:
             ValueError: `params` is missing.
@@ -177,7 +186,8 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
                 "ScaleByAseLbfgs.update got params=None; pass the parameters at which the "
                 "gradients were taken: update(gradients, state, params)."
             )
-        return _update(self, updates, state, params, extra.get("accepted"))
+        n_cell = extra.get("cell_rows", 0) if self.initial_scale == "adaptive" else 0
+        return _update(self, updates, state, params, extra.get("accepted"), n_cell)
 
     def hold(
         self, new: ScaleByAseLbfgsState, old: ScaleByAseLbfgsState, held: jax.Array
@@ -193,7 +203,11 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
         del parameters
         start = jnp.asarray(1 / self.alpha, state.scale.dtype)
         state = _without_pairs(state, which)
-        return dataclasses.replace(state, scale=jnp.where(which, start, state.scale))
+        return dataclasses.replace(
+            state,
+            scale=jnp.where(which, start, state.scale),
+            cell_scale=jnp.where(which, start, state.cell_scale),
+        )
 
     def reset(
         self, state: ScaleByAseLbfgsState, fresh: jax.Array, parameters: Tree
@@ -214,41 +228,45 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
         )
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnames=("config", "n_cell"))
 def _update(
     config: ScaleByAseLbfgs,
     gradient: Tree,
     state: ScaleByAseLbfgsState,
     params: Tree,
     accepted: jax.Array | None,
+    n_cell: int,
 ) -> tuple[Tree, ScaleByAseLbfgsState]:
     systems, size = state.systems, config.memory_size
     # A product on its way in must not be contracted with the differences taken here.
     gradient, params = jax.tree.map(keep, (gradient, params))
     started = state.count >= 0
-    pair = apart(started, partial(_newest_pair, config), gradient, state, params, accepted)
+    newest_pair = partial(_newest_pair, config, n_cell)
+    pair = apart(started, newest_pair, gradient, state, params, accepted)
     newest = lax.rem(state.count + (size - 1), jnp.asarray(size, state.count.dtype))
     memory_s = store(state.diff_params_memory, newest, pair.s)
     memory_y = store(state.diff_updates_memory, newest, pair.y)
     weights = put(state.weights_memory.data, pair.weight, newest, axis=1)
     history = History(memory_s, memory_y, weights, newest, jnp.minimum(state.count, size))
 
-    ratios = state.ratios
+    start, ratios = pair.start, state.ratios
     if ratios is not None:
         ratios = put(ratios, pair.ratio, newest, axis=1)
         by_age = ratios.at[:, history.slots].get(mode="promise_in_bounds", unique_indices=True)
         average = apart(started, _average, by_age)
         known = (pair.weight != 0) & (average > 0)
-        pair = pair._replace(scale=jnp.where(known, average, pair.scale))
+        start = dataclasses.replace(start, scale=jnp.where(known, average, start.scale))
+        pair = pair._replace(start=start)
     if state.small is None:
         small = None
-        direction = textbook(systems, history, gradient, pair.scale)
+        direction = textbook(systems, history, gradient, start)
     else:
         direction, small = compact(systems, history, state.small, pair, gradient, accepted)
     lost = None
     if config.descent_guard:
         lost = ~(systems.dot(gradient, direction) > 0)
-        direction = systems.where(lost, systems.scale(gradient, pair.scale), direction)
+        other = systems.scale(start.stretch(gradient), start.scale)
+        direction = systems.where(lost, other, direction)
     if accepted is not None:
         # The direction of the others means nothing.
         lost = None if lost is None else lost & accepted
@@ -262,7 +280,8 @@ def _update(
         diff_params_memory=memory_s,
         diff_updates_memory=memory_y,
         weights_memory=state.weights_memory.set_data(weights),
-        scale=pair.scale,
+        scale=start.scale,
+        cell_scale=product(start.scale, start.cell) if n_cell else state.cell_scale,
         ratios=ratios,
         small=small,
     )
@@ -299,6 +318,7 @@ def _average(by_age: jax.Array) -> jax.Array:
 
 def _newest_pair(
     config: ScaleByAseLbfgs,
+    n_cell: int,
     gradient: Tree,
     state: ScaleByAseLbfgsState,
     params: Tree,
@@ -317,8 +337,15 @@ def _newest_pair(
         valid = ys > product(root(product(ss, yy)), jnp.full_like(ys, 1e-8))
         valid &= moved
     weight = jnp.where(valid, one / jnp.where(valid, ys, one), zero)
-    scale = state.scale
-    if config.initial_scale != "fixed":
+    scale, cell = state.scale, state.cell_scale
+    if n_cell:
+        # Forces on atoms that symmetry keeps at zero are noise: the softness of the cell, where
+        # all the way goes, would send it along the stiffest directions of the atoms.
+        most = product(scale, jnp.full_like(scale, _GROWTH))
+        softness = _softness(systems, moved, _atoms_of(s, n_cell), _atoms_of(y, n_cell), scale)
+        scale = jnp.minimum(softness, most)
+        cell = _softness(systems, moved, _cell_of(s, n_cell), _cell_of(y, n_cell), cell)
+    elif config.initial_scale != "fixed":
         safe = jnp.where(yy > 0, yy, one)
         scale = jnp.where(valid & (ys > 0), ys / safe, scale)
         if config.curvature_guard:
@@ -327,7 +354,26 @@ def _newest_pair(
     nothing = jax.tree.map(jnp.zeros_like, s)
     s, y = systems.where(valid, s, nothing), systems.where(valid, y, nothing)
     ratio = jnp.where(valid & (ys > 0), ys / jnp.where(yy > 0, yy, one), zero)
-    return Pair(s, y, weight, jnp.where(valid, yy, zero), ratio, scale)
+    start = Start(scale=scale, cell=cell / scale, n_cell=n_cell)
+    return Pair(s, y, weight, jnp.where(valid, yy, zero), ratio, start)
+
+
+def _softness(systems: Systems, moved: jax.Array, s: Tree, y: Tree, scale: jax.Array) -> jax.Array:
+    """|s|/|y| of some rows of the newest pair; `scale` where they show nothing.
+
+    It is no less than s.y/y.y, and little where y is noise.
+    """
+    ss, yy = systems.dot(s, s), systems.dot(y, y)
+    known = moved & (ss > 0) & (yy > 0)
+    return jnp.where(known, root(ss / jnp.where(yy > 0, yy, jnp.ones_like(yy))), scale)
+
+
+def _atoms_of(tree: Tree, n_cell: int) -> Tree:
+    return jax.tree.map(lambda x: x[..., :-n_cell, :], tree)
+
+
+def _cell_of(tree: Tree, n_cell: int) -> Tree:
+    return jax.tree.map(lambda x: x[..., -n_cell:, :], tree)
 
 
 def _wiped(systems: Systems, fresh: jax.Array, memory: Tree) -> Tree:

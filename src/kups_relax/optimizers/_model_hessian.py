@@ -225,6 +225,7 @@ def _update(
     # True, and the compiler cannot know.
     needed = chart.longest[0] >= 0
     reading = apart(needed, rounded(_read), chart, x)
+    gradient = rounded(_reduced)(chart, gradient)
     solver = Solver.at(chart, reading, needed)
     state, learnt, newton = _learn(needed, gradient, state, x, solver)
     scale = apart(needed, rounded(_scale), solver, state, learnt)
@@ -238,6 +239,10 @@ def _update(
 
 def _read(chart: Chart, x: jax.Array) -> Any:
     return chart.read(x)
+
+
+def _reduced(chart: Chart, gradient: jax.Array) -> jax.Array:
+    return chart.reduced(gradient)
 
 
 def _learn(

@@ -19,7 +19,7 @@ from kups_relax.optimizers._systems import Lanes, keys_of
 Tree = Any
 
 # What is said to our own transforms alone.
-_OURS = ("accepted", "chart")
+_OURS = ("accepted", "chart", "cell_rows")
 
 
 @dataclass

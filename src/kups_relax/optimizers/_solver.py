@@ -58,6 +58,10 @@ class Chart(Protocol):
         """Turn forces on rows into forces on x: the transpose of `along`."""
         ...
 
+    def reduced(self, gradient: jax.Array) -> jax.Array:
+        """Take out of a gradient what no allowed step goes along."""
+        ...
+
     def times(self, reading: Any, step: jax.Array) -> jax.Array:
         """Multiply steps by the Hessian of all rows, and the ridge."""
         ...

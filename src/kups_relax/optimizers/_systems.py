@@ -12,6 +12,7 @@ system's numbers do not depend on the layout's other systems, nor on the program
 """
 
 import dataclasses
+import math
 from functools import partial
 from typing import Any, TypeVar
 
@@ -54,15 +55,14 @@ class _Rows:
     indices: jax.Array
 
     def sum(self, x: jax.Array) -> jax.Array:
-        rows = x.reshape(x.shape[0] if x.ndim else 1, -1)
-        return self.segments.sum(fold(rows, axis=1))
+        return self.segments.sum(fold(_flat(x), axis=1))
 
     def sums(self, x: jax.Array) -> jax.Array:
-        rows = x.reshape(x.shape[0], x.shape[1] if x.ndim > 1 else 1, -1)
+        rows = x.reshape(*x.shape[:2], math.prod(x.shape[2:])) if x.ndim > 1 else x[:, None, None]
         return self.segments.sum(fold(rows, axis=2).T).T
 
     def longest2(self, x: jax.Array) -> jax.Array:
-        rows = x.reshape(x.shape[0] if x.ndim else 1, -1)
+        rows = _flat(x)
         return self.segments.max(fold(product(rows, rows), axis=1), 0.0)
 
     def spread(self, values: jax.Array, like: jax.Array) -> jax.Array:
@@ -71,6 +71,11 @@ class _Rows:
         # A padding row's sentinel is out of range, and takes 0.
         taken = values.at[self.indices].get(mode="fill", fill_value=0)
         return taken.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def _flat(x: jax.Array) -> jax.Array:
+    """(rows, elements of a row); there may be no rows."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:])) if x.ndim else x.reshape(1, 1)
 
 
 @dataclass

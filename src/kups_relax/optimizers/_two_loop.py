@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from kups_relax._tree import dataclass
+from kups_relax._tree import dataclass, static
 from kups_relax.ops import apart, fold, product
 from kups_relax.optimizers._systems import Systems
 
@@ -30,15 +30,43 @@ Tree = Any
 _COMPACT = 32
 
 
+@dataclass
+class Start:
+    """The initial inverse Hessian: a number for each system, and another for the rows of its cell.
+
+    Attributes:
+        scale: (n_systems,), Angstrom^2/eV.
+        cell: (n_systems,), that of the rows of the cell, as a multiple of `scale`.
+        n_cell: How many rows, the last ones of each leaf, are of the cell.
+    """
+
+    scale: jax.Array
+    cell: jax.Array
+    n_cell: int = static()
+
+    def stretch(self, tree: Tree) -> Tree:
+        """Multiply the rows of the cell by `cell`."""
+        if not self.n_cell:
+            return tree
+        n = self.n_cell
+
+        def leaf(x: jax.Array) -> jax.Array:
+            rows = x[..., -n:, :]
+            cell = product(rows, jnp.broadcast_to(self.cell, rows.shape))
+            return jnp.concatenate([x[..., :-n, :], cell], axis=-2)
+
+        return jax.tree.map(leaf, tree)
+
+
 class Pair(NamedTuple):
-    """The newest pair, zero where a system has none; its products; s.y/y.y; each system's scale."""
+    """The newest pair, zero where a system has none; its products; s.y/y.y; the start for it."""
 
     s: Tree
     y: Tree
     weight: jax.Array
     yy: jax.Array
     ratio: jax.Array
-    scale: jax.Array
+    start: Start
 
 
 class History(NamedTuple):
@@ -85,7 +113,7 @@ class SmallMatrices:
         return cls(triangle=square, gram=square, onto=jnp.zeros((2, size, n_systems), dtype))
 
 
-def textbook(systems: Systems, history: History, gradient: Tree, scale: jax.Array) -> Tree:
+def textbook(systems: Systems, history: History, gradient: Tree, start: Start) -> Tree:
     """Multiply a gradient by the inverse Hessian, as algorithm 7.4 has it."""
     slots = history.slots
 
@@ -108,7 +136,7 @@ def textbook(systems: Systems, history: History, gradient: Tree, scale: jax.Arra
 
     alphas = jnp.zeros_like(history.weights.T)
     q, alphas = lax.fori_loop(0, history.filled, back, (gradient, alphas))
-    return lax.fori_loop(0, history.filled, forth, systems.scale(q, scale))
+    return lax.fori_loop(0, history.filled, forth, systems.scale(start.stretch(q), start.scale))
 
 
 def compact(
@@ -133,18 +161,23 @@ def compact(
     Returns:
         The direction, and the small matrices with the newest pair.
     """
-    slots, started = history.slots, history.filled >= 0
+    slots, started, start = history.slots, history.filled >= 0, pair.start
     onto = jnp.stack([systems.dots(history.s, gradient), systems.dots(history.y, gradient)])
     onto = onto.at[:, slots].get(mode="promise_in_bounds", unique_indices=True)
     rho = history.weights.T.at[slots].get(mode="promise_in_bounds", unique_indices=True)
     last = small.onto
-    small = apart(started, _extend, small, onto, pair)
-    on_s, on_y = _factors(started, small, rho, pair.scale)
+    small = apart(started, _extend, small, onto, pair.weight, pair.yy)
+    stretched = small
+    if start.n_cell:
+        cells = [y[..., -start.n_cell :, :] for y in jax.tree.leaves(history.y)]
+        on_cell = [g[..., -start.n_cell :, :] for g in jax.tree.leaves(gradient)]
+        stretched = apart(started, _stretched, small, cells, on_cell, slots, rho, start.cell)
+    on_s, on_y = _factors(started, stretched, rho, start.scale)
 
     def add(age: jax.Array, direction: Tree) -> Tree:
         slot = take(slots, age)
         s = systems.scale(_load(history.s, slot), take(on_s, age))
-        y = systems.scale(_load(history.y, slot), take(on_y, age))
+        y = systems.scale(start.stretch(_load(history.y, slot)), take(on_y, age))
         moved = jax.tree.map(lambda r, s, y: r + (s + y), direction, s, y)
         return systems.where(take(rho, age) != 0, moved, direction)
 
@@ -155,11 +188,43 @@ def compact(
             gram=small.gram,
             onto=jnp.where(accepted, small.onto, aged),
         )
-    start = systems.scale(gradient, pair.scale)
-    return lax.fori_loop(0, history.filled, add, start), small
+    first = systems.scale(start.stretch(gradient), start.scale)
+    return lax.fori_loop(0, history.filled, add, first), small
 
 
-def _extend(small: SmallMatrices, onto: jax.Array, pair: Pair) -> SmallMatrices:
+def _stretched(
+    small: SmallMatrices,
+    cells: list[jax.Array],
+    on_cell: list[jax.Array],
+    slots: jax.Array,
+    rho: jax.Array,
+    cell: jax.Array,
+) -> SmallMatrices:
+    """Multiply the share of the cell's rows in products of gradients by their factor.
+
+    Args:
+        small: Of all rows.
+        cells: The rows of the cell in each y, (size, 3, n_cell, n_systems), by slot.
+        on_cell: Those of the gradient.
+        slots: (size,) the slot of each age.
+        rho: (size, n_systems) by age, 0 where there is no pair.
+        cell: (n_systems,), their factor.
+    """
+    more = cell - 1.0
+    gram, onto = small.gram, small.onto[1]
+    for rows, gradient in zip(cells, on_cell, strict=True):
+        aged = rows.at[slots].get(mode="promise_in_bounds", unique_indices=True)
+        aged = jnp.where((rho != 0)[:, None, :], aged.reshape(len(slots), -1, cell.shape[0]), 0)
+        along = product(aged, gradient.reshape(1, -1, cell.shape[0]))
+        onto = onto + product(more[None], fold(along, axis=1))
+        squares = fold(product(aged[:, None], aged[None]), axis=2)
+        gram = gram + product(more[None, None], squares)
+    return SmallMatrices(triangle=small.triangle, gram=gram, onto=jnp.stack([small.onto[0], onto]))
+
+
+def _extend(
+    small: SmallMatrices, onto: jax.Array, weight: jax.Array, yy: jax.Array
+) -> SmallMatrices:
     """Add the newest pair to the small matrices, and drop the oldest.
 
     Products with the newest y are differences of products with the last two gradients, no
@@ -169,15 +234,16 @@ def _extend(small: SmallMatrices, onto: jax.Array, pair: Pair) -> SmallMatrices:
     Args:
         small: Without the newest pair.
         onto: (2, size, n_systems): s.g and y.g of each pair with the gradient, by age.
-        pair: The newest pair.
+        weight: (n_systems,), 1/(s.y) of the newest pair, 0 where there is none.
+        yy: (n_systems,), its y.y.
     """
-    products = jnp.where(pair.weight != 0, onto[:, 1:] - small.onto[:, :-1], 0)
+    products = jnp.where(weight != 0, onto[:, 1:] - small.onto[:, :-1], 0)
     older = small.triangle[:-1, :-1]
-    column = -product(fold(product(older, products[0][None]), axis=1), pair.weight[None])
-    column = jnp.concatenate([pair.weight[None], column])
+    column = -product(fold(product(older, products[0][None]), axis=1), weight[None])
+    column = jnp.concatenate([weight[None], column])
     right = jnp.concatenate([jnp.zeros_like(column[None, 1:]), older])
     below = jnp.concatenate([products[1][None], small.gram[:-1, :-1]])
-    row = jnp.concatenate([pair.yy[None], products[1]])
+    row = jnp.concatenate([yy[None], products[1]])
     return SmallMatrices(
         triangle=jnp.concatenate([column[:, None], right], axis=1),
         gram=jnp.concatenate([row[:, None], below], axis=1),

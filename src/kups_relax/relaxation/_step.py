@@ -341,6 +341,8 @@ def _settle(
     done = (pull.fmax < fmax) & (pull.residual < pull.smax)
     value = jnp.where(finite, pull.value, jnp.nan)
     extra: dict[str, Any] = {"value": value}
+    if coordinates.cell is not None:
+        extra["cell_rows"] = 3
     if mover.guide is not None:
         extra["chart"] = _chart(mover, start)
     steps, memory = mover.optimizer.update(-pull.forces, state.optimizer, state.x, **extra)

@@ -1,0 +1,50 @@
+"""What is held does not move, whatever the optimizer: looked at in results, not in forces."""
+
+import itertools
+
+import pytest
+from ase.calculators.emt import EMT
+from benchmarks import held
+
+import kups_relax as kr
+from kups_relax.errors import OptionError
+from kups_relax.optimizers import NAMED
+from support.crossing import first, in_turns
+
+# One program each: no cell, and the cells that couple components of the strain.
+CELLS = ("fixed cell", "frechet, shape", "frechet, volume", "frechet, volume and mask")
+POTENTIAL = kr.potentials.EMT()
+# One of each kind of step: none of these is a sum of gradients.
+KINDS = ("preconditioned", "lion", "adam", "rprop")
+OTHERS = tuple(name for name in NAMED if name not in KINDS)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "cell"), [*in_turns(KINDS, CELLS), *in_turns(OTHERS, CELLS, leave=OTHERS)]
+)
+def test_no_optimizer_moves_what_is_held(optimizer: str, cell: str) -> None:
+    chosen = [case for case in held.cases([cell]) if case.name.startswith("atoms")]
+    moved = held.relaxed(optimizer, chosen, POTENTIAL)
+    assert max(moved.values()) < held.MOVED, moved
+
+
+@pytest.mark.parametrize("optimizer", first(["lion", "preconditioned"]))
+def test_constraints_are_kept_beside_a_held_volume(optimizer: str) -> None:
+    moved = held.relaxed(optimizer, held.cases(["frechet, volume"]), POTENTIAL)
+    assert max(moved.values()) < held.MOVED, moved
+
+
+@pytest.mark.parametrize("optimizer", first([*KINDS, *OTHERS], 2))
+def test_no_optimizer_moves_what_is_held_in_ase(optimizer: str) -> None:
+    for case in held.cases(["frechet, volume", "frechet, shape and mask"]):
+        assert held.bridged(optimizer, case, EMT()) < held.MOVED, case.name
+
+
+def test_a_mask_and_a_volume_that_cannot_be_kept_together_are_refused() -> None:
+    for cell, mask in itertools.product((kr.FrechetCell, kr.UnitCell), ("xy", "xx+yz")):
+        with pytest.raises(OptionError, match="keeps the volume"):
+            cell(constant_volume=True, mask=mask)
+    with pytest.raises(OptionError, match="leave nothing to change"):
+        kr.FrechetCell(constant_volume=True, mask="zz")
+    with pytest.raises(OptionError, match="leave nothing to change"):
+        kr.FrechetCell(hydrostatic_strain=True, mask="xy")
