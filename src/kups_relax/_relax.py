@@ -132,6 +132,8 @@ def relax(
     entries = structures
     if not isinstance(structures, io.Stream):
         entries = io.Stream(structures, seed=seed, n_conformers=n_conformers)
+    if strict:
+        entries.check_paths()
     options = {
         "potential": _described(potential),
         "optimizer": repr(optimizer),
@@ -175,25 +177,19 @@ def _run(
     """Read, relax and keep, each in a thread of its own."""
     known = keep.ahead(entries)
     n_read = 0
-    ended = False
 
     def items() -> Iterator[Job | Refused]:
-        nonlocal n_read, ended
+        nonlocal n_read
         for number, entry in enumerate(known):
             n_read = number + 1
             if not keep.has(number, entry):
                 yield job(number, entry)
-        ended = True
-
-    def total() -> int | None:
-        share = 1.0 if ended else entries.share
-        return round(n_read / share) if share else None
 
     shown = Progress(
         progress,
         occupancy=lambda: scheduler.occupancy,
         n_running=lambda: scheduler.n_running,
-        total=total,
+        total=lambda: entries.total,
     )
 
     def finish(item: Outcome | Refused | None) -> None:
@@ -248,8 +244,9 @@ def _job(
 ) -> Job | Refused:
     """Make a structure ready to run, or say why it cannot be."""
     if not isinstance(entry, Structure):
-        return Refused(number, entry, str(entry))
+        return Refused(number, entry, entry.reason)
     try:
+        entry.check_resolution(dtype)
         moving, moves = coordinates.coordinates_of(entry, cell)
         form = potential.specialize(entry)
         prepared: Mapping[str, np.ndarray] = form.prepare(entry)
