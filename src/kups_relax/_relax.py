@@ -71,9 +71,10 @@ def relax(
 
     Args:
         structures: An `ase.Atoms`, an RDKit Mol (each conformer is a structure), a path to
-            whatever `ase.io.read` reads or to an SDF, MOL or SMILES file, or an iterable of
-            these; or an `io.Stream` of them. It is read while others relax, as far as is needed:
-            with a store as `output` it may be of any size.
+            whatever `ase.io.read` reads or to an SDF, MOL or SMILES file, a folder of such files,
+            a pattern such as "*.cif", or an iterable of these; or an `io.Stream` of them. It is
+            read while others relax, as far as is needed: with a store as `output` it may be of
+            any size.
         potential: A potential, or its name: `kups_relax.potentials`.
         optimizer: A name, with options if you like ("lbfgs", "lbfgs-zoom", "fire:dt=0.05",
             "adam:learning-rate=0.02"; the command `kups-relax optimizers` lists all), or an
@@ -110,8 +111,8 @@ def relax(
         Results in the order of the input: a `Result`, or the `Store` that is the output.
 
     Raises:
-        StructureError: There is nothing to relax, or an input is no structure at all; with
-            `strict`, at the first that goes wrong.
+        StructureError: There is nothing to relax, no input can be read, or an object is no
+            structure at all; with `strict`, at the first that goes wrong.
         OptionError: An option has a value that makes no sense, or does not exist.
         StoreError: The output cannot be written, or does not fit what is to be resumed.
 

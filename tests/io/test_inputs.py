@@ -148,6 +148,16 @@ def test_objects_that_are_no_structures_are_failed_entries_where_they_come_late(
         Stream([molecule("H2O"), 5])
 
 
+@pytest.mark.parametrize("name", ["in.sdf", "in.smi", "in.xyz", "in.cif", "in.pdb", "POSCAR"])
+def test_a_file_of_blank_lines_does_not_vanish(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("\n  \n\n")
+    stream = Stream([tmp_path / name, molecule("H2O")])
+    assert stream.total in (2, None)
+    entries = list(stream)
+    assert len(entries) == 2
+    assert isinstance(entries[0], Unreadable)
+
+
 def test_what_an_object_raises_is_its_own_reason() -> None:
     class Odd(Atoms):
         def copy(self) -> Atoms:
@@ -202,6 +212,14 @@ def test_the_total_is_known_before_anything_is_read(tmp_path: Path, name: str) -
     total = stream.total
     entries = list(stream)
     assert total == len(entries) == stream.total
+
+
+def test_a_list_that_is_no_list_of_smiles_counts_as_one(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit", reason="reading SMILES needs RDKit")
+    (tmp_path / "in.smi").write_text("buy milk\nand bread\n")
+    stream = Stream([tmp_path / "in.smi", molecule("H2O")])
+    assert stream.total == 2
+    assert len(list(stream)) == 2
 
 
 def test_the_total_is_not_known_before_it_can_be() -> None:

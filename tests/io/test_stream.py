@@ -1,6 +1,7 @@
 """Reading one after the other: as much as is asked for, and the same as all at once."""
 
 import gzip
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,3 +258,11 @@ def test_a_line_end_on_the_border_of_two_blocks(tmp_path: Path) -> None:
         (tmp_path / "in.xyz").write_bytes(text.encode())
         entries = list(Stream(tmp_path / "in.xyz"))
         assert [type(e) for e in entries] == [Structure] * 5, pad
+
+
+def test_one_long_line_takes_time_in_proportion_to_its_length(tmp_path: Path) -> None:
+    path = tmp_path / "in.xyz"
+    path.write_bytes(b"1" * 20_000_000)
+    start = time.process_time()
+    assert [type(entry) for entry in Stream([path, molecule("H2O")])] == [Unreadable, Structure]
+    assert time.process_time() - start < 5.0

@@ -45,11 +45,25 @@ class Counter:
         if not path.is_file() or path.stat().st_size == 0:
             return 1
         if ending in RECORDS or ending in SMILES:
-            cut = _records if ending in RECORDS else _smiles_lines
-            return max(1, sum(1 for _ in cut(self._lines(path)))) if self._single else None
+            if not self._single:
+                return None
+            if ending in SMILES:
+                return self._of_smiles(path)
+            return max(1, sum(1 for _ in _records(self._lines(path))))
         if time.monotonic() > self._deadline:
             return None
         return self._by_ase(path)
+
+    def _of_smiles(self, path: Path) -> int:
+        from rdkit import Chem, rdBase
+
+        n, any_molecule = 0, False
+        with rdBase.BlockLogs():
+            for _, smiles, _ in _smiles_lines(self._lines(path)):
+                n += 1
+                # Of a file that is no list of SMILES, all lines together are one entry.
+                any_molecule = any_molecule or Chem.MolFromSmiles(smiles) is not None
+        return n if any_molecule else 1
 
     def _by_ase(self, path: Path) -> int | None:
         from ase.io.formats import ioformats

@@ -133,8 +133,6 @@ def entry_from_atoms(
     charge = None
     if reason is None:
         charge, reason = _charge(atoms.info)
-    reason = reason or objection_to_atoms(atoms)
-    entry = None
     if reason is None:
         structure = Structure(
             id=name,
@@ -158,17 +156,19 @@ def entry_from_atoms(
 
 def entry_from_structure(structure: Structure) -> Entry:
     """Check a structure, whoever made it; its arrays are made those that are promised."""
-    label = label_of(structure.id) or "structure"
-    if label != structure.id:
-        structure = dataclasses.replace(structure, id=label)
+    name = label_of(structure.id) or "structure"
+    if name != structure.id:
+        structure = dataclasses.replace(structure, id=name)
     try:
         structure = structure.plain()
         structure.check()
+        reason = None if structure.atoms is None else objection_to_atoms(structure.atoms)
     except StructureError as error:
         # Without the id, which stands beside it.
-        reason = str(error).removeprefix(repr(label)).lstrip(": ")
-        return Unreadable(id=label, reason=reason, atoms=structure.atoms)
-    return structure
+        reason = str(error).removeprefix(repr(name)).lstrip(": ")
+    return (
+        structure if reason is None else Unreadable(id=name, reason=reason, atoms=structure.atoms)
+    )
 
 
 def _charge(info: Any) -> tuple[int | None, str | None]:

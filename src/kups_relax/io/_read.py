@@ -118,8 +118,9 @@ class Stream:
         """The number of entries that there are in all, read ones included; None: not known.
 
         Counted where that is possible within a second, when it is first asked for: items of lists,
-        frames and records, lines of SMILES, not where a molecule may give several conformers. A
-        part that turns out to hold another number is counted as what it gave.
+        frames and records, lines of SMILES, not where a molecule may give several conformers. Of
+        trajectories and databases their own count is taken; where reading ends before it, because
+        the file is damaged, that part counts as what it gave.
         """
         if self._ended:
             return self._n_read
@@ -285,6 +286,8 @@ def _guarded(
         for entry in read():
             yield entry
             n += 1
+        if of_file and not n:
+            raise StructureError(f"{name} holds no structures. {FORMATS}")
     except Exception as error:  # RDKit, ASE and classes of users raise whatever their steps raise
         reason = str(error) if isinstance(error, StructureError) else _words(error, name)
         if n:
