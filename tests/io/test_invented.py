@@ -1,6 +1,7 @@
 """What readers of ASE make up: refused, with the way to say it, or said."""
 
 import logging
+import tracemalloc
 from pathlib import Path
 
 import ase.io
@@ -108,6 +109,29 @@ def test_what_a_file_says_is_read_and_what_is_inferred_is_logged(
     assert "".join(entry.atoms.symbols) == symbols
     assert bool(caplog.text) == bool(said)
     assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.lammpstrj", DUMP.format("element", "Cu").replace("\n2\n", f"\n{10**15}\n", 1)),
+        ("in.lmp", DATA.format("x", MASS.format(63.5)).replace("2 atoms", f"{10**15} atoms")),
+        ("a.xyz", "1\nProperties=species:S:1000000000:pos:R:3\nH 0 0 0\n"),
+        ("a.xyz", "1\nProperties=species:S:1:pos:R:1000000000\nH 0 0 0\n"),
+        ("a.xyz", f"{10**9}\n\nH 0 0 0\n"),
+        ("POSCAR", POSCAR.format("x", "Cu\n").replace("\n1\n", f"\n{10**17}\n")),
+        ("in.cube", f"x\ny\n{10**15} 0 0 0\n1 1 0 0\n1 0 1 0\n1 0 0 1\n1 1 0 0 0\n0\n"),
+    ],
+)
+def test_what_announces_more_than_it_holds_takes_no_memory(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    tracemalloc.start()
+    try:
+        assert isinstance(read(tmp_path, name, text), Unreadable)
+        assert tracemalloc.get_traced_memory()[1] < 2**27
+    finally:
+        tracemalloc.stop()
 
 
 def test_gromos_files_are_refused(tmp_path: Path) -> None:

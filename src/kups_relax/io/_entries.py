@@ -62,8 +62,8 @@ def label_of(value: Any) -> str | None:
     if isinstance(value, bytes):
         value = value.decode("latin-1")
     if isinstance(value, str):
-        text = str(value).encode("utf-8", "backslashreplace").decode()
-        return text.replace("\0", "\\0").strip() or None
+        # Lone surrogates and NUL cannot be stored.
+        return str(value).encode("utf-8", "replace").decode().replace("\0", "").strip() or None
     if isinstance(value, float | np.floating) and not np.isfinite(value):
         return None
     plain = isinstance(value, int | float) or (

@@ -21,6 +21,9 @@ log = logging.getLogger("kups_relax")
 
 # Bytes of a file that tell its format.
 _HEAD = 4096
+# Digits of a number of atoms that are read, and the most that compression gains.
+_DIGITS = 18
+_DENSEST = 1000
 # A site with less of its element than this is not occupied by it alone.
 _OCCUPIED = 0.99
 # How far a mass may be from that of its element, amu.
@@ -76,13 +79,25 @@ def objection_to_file(path: Path, kind: str) -> str | None:
     Returns:
         What is missing, and the way to say it; None where nothing is.
     """
-    look = _LOOK.get(kind)
-    if look is None:
-        return None
     from ase.io.formats import open_with_compression
 
-    with open_with_compression(str(path.absolute()), "rb") as file:
-        return look(line.decode("latin-1").rstrip("\r\n") for line in file)
+    reason = None
+    if kind in _LOOK:
+        with open_with_compression(str(path.absolute()), "rb") as file:
+            reason = _LOOK[kind](line.decode("latin-1").rstrip("\r\n") for line in file)
+    if reason is None and kind in _ANNOUNCED:
+        with open_with_compression(str(path.absolute()), "rb") as file:
+            reason = _too_many(file.read(_HEAD), _ANNOUNCED[kind], path)
+    return reason
+
+
+def _too_many(head: bytes, pattern: bytes, path: Path) -> str | None:
+    """ASE makes room for all atoms that are announced before it looks for one."""
+    found = re.search(pattern, head, re.MULTILINE)
+    most = path.stat().st_size * (_DENSEST if path.suffix in (".gz", ".bz2", ".xz") else 1)
+    if found is None or (n := int(found.group(1)[:_DIGITS])) <= most:
+        return None
+    return f"it announces {n} atoms, more than it can hold. Repair it."
 
 
 def objection_to_frame(atoms: "ase.Atoms", kind: str) -> str | None:
@@ -326,6 +341,13 @@ _LOOK: Mapping[str, Callable[[Iterator[str]], str | None]] = {
     "proteindatabank": _protein,
     "vasp": _poscar,
     "res": _shelx,
+}
+
+# Where a file announces how many atoms it has.
+_ANNOUNCED: Mapping[str, bytes] = {
+    "lammps-dump-text": rb"^ITEM: NUMBER OF ATOMS\r?\n\s*(\d+)",
+    "lammps-data": rb"^\s*(\d+)\s+atoms\s*(?:#.*)?$",
+    "cube": rb"\A.*\n.*\n\s*-?(\d+)",
 }
 
 _NOTES: Mapping[str, str] = {

@@ -87,6 +87,11 @@ def _parsed(text: str) -> "ase.Atoms | str":
 
     try:
         masses: dict[int, float] = {}
+        head = text.split("\n", 3)
+        n_columns = sum(width for _, width in _properties(head[1]))
+        # ASE lays out as many columns as are announced, before it looks at one.
+        if head[2:] and n_columns > len(head[2]):
+            return f"its Properties announce {n_columns} columns, and its lines have fewer"
         if re.search(r"(^|\s)[DT]\s", text, re.MULTILINE):
             lines, masses = _without_isotopes(text.split("\n"))
             text = "\n".join(lines)
@@ -113,13 +118,12 @@ def _without_isotopes(lines: Sequence[str]) -> tuple[list[str], dict[int, float]
         The lines, and the masses of the atoms that were D or T, amu; none where the frame has a
         column of masses.
     """
-    found = re.search(r'\bProperties="?([^\s"]+)', lines[1])
-    fields = (found.group(1) if found else "species:S:1:pos:R:3").split(":")
+    fields = _properties(lines[1])
     column, at = -1, 0
-    for name, width in zip(fields[::3], fields[2::3], strict=False):
+    for name, width in fields:
         if name in ("species", "symbols"):
             column = at
-        at += int(width) if width.isdecimal() else 1
+        at += width
     masses: dict[int, float] = {}
     new = list(lines)
     for i, line in enumerate(lines[2:]) if column >= 0 else ():
@@ -128,7 +132,17 @@ def _without_isotopes(lines: Sequence[str]) -> tuple[list[str], dict[int, float]
             masses[i] = _ISOTOPES[words[column]]
             words[column] = "H"
             new[i + 2] = " ".join(words)
-    return new, {} if "masses" in fields[::3] else masses
+    return new, {} if "masses" in dict(fields) else masses
+
+
+def _properties(comment: str) -> list[tuple[str, int]]:
+    """The names of the properties in a frame, and how many columns each has."""
+    found = re.search(r'\bProperties="?([^\s"]+)', comment)
+    fields = (found.group(1) if found else "species:S:1:pos:R:3").split(":")
+    return [
+        (name, int(width[: _DIGITS + 1]) if width.isdecimal() else 1)
+        for name, width in zip(fields[::3], fields[2::3], strict=False)
+    ]
 
 
 def _no_symbol(symbol: str) -> str:
