@@ -245,7 +245,7 @@ def _job(
 ) -> Job | Refused:
     """Make a structure ready to run, or say why it cannot be."""
     if not isinstance(entry, Structure):
-        return Refused(number, entry, entry.reason)
+        return Refused(number, entry, str(entry))
     try:
         entry.check_resolution(dtype)
         moving, moves = coordinates.coordinates_of(entry, cell)

@@ -201,7 +201,7 @@ def test_case_24_a_disordered_crystal_is_refused_whoever_read_it(tmp_path: Path)
         [entry] = structures_from([given])
         assert isinstance(entry, Unreadable)
         assert "site 0 is disordered (Cu 0.5, Au 0.5)" in entry.reason
-        assert reason_of(given) == entry.reason
+        assert entry.reason in reason_of(given)
 
 
 def test_case_25_a_dump_without_elements_is_refused_whoever_read_it(tmp_path: Path) -> None:
