@@ -71,9 +71,10 @@ def relax(
 
     Args:
         structures: An `ase.Atoms`, an RDKit Mol (each conformer is a structure), a path to
-            whatever `ase.io.read` reads or to an SDF, MOL or SMILES file, or an iterable of
-            these; or an `io.Stream` of them. It is read while others relax, as far as is needed:
-            with a store as `output` it may be of any size.
+            whatever `ase.io.read` reads or to an SDF, MOL or SMILES file, a folder of such files,
+            a pattern such as "*.cif", or an iterable of these; or an `io.Stream` of them. It is
+            read while others relax, as far as is needed: with a store as `output` it may be of
+            any size.
         potential: A potential, or its name: `kups_relax.potentials`.
         optimizer: A name, with options if you like ("lbfgs", "lbfgs-zoom", "fire:dt=0.05",
             "adam:learning-rate=0.02"; the command `kups-relax optimizers` lists all), or an
@@ -110,8 +111,8 @@ def relax(
         Results in the order of the input: a `Result`, or the `Store` that is the output.
 
     Raises:
-        StructureError: There is nothing to relax, or an input is no structure at all; with
-            `strict`, at the first that goes wrong.
+        StructureError: There is nothing to relax, no input can be read, or an object is no
+            structure at all; with `strict`, at the first that goes wrong.
         OptionError: An option has a value that makes no sense, or does not exist.
         StoreError: The output cannot be written, or does not fit what is to be resumed.
 
@@ -132,6 +133,8 @@ def relax(
     entries = structures
     if not isinstance(structures, io.Stream):
         entries = io.Stream(structures, seed=seed, n_conformers=n_conformers)
+    if strict:
+        entries.check_paths()
     options = {
         "potential": _described(potential),
         "optimizer": repr(optimizer),
@@ -175,25 +178,19 @@ def _run(
     """Read, relax and keep, each in a thread of its own."""
     known = keep.ahead(entries)
     n_read = 0
-    ended = False
 
     def items() -> Iterator[Job | Refused]:
-        nonlocal n_read, ended
+        nonlocal n_read
         for number, entry in enumerate(known):
             n_read = number + 1
             if not keep.has(number, entry):
                 yield job(number, entry)
-        ended = True
-
-    def total() -> int | None:
-        share = 1.0 if ended else entries.share
-        return round(n_read / share) if share else None
 
     shown = Progress(
         progress,
         occupancy=lambda: scheduler.occupancy,
         n_running=lambda: scheduler.n_running,
-        total=total,
+        total=lambda: entries.total,
     )
 
     def finish(item: Outcome | Refused | None) -> None:
@@ -250,6 +247,7 @@ def _job(
     if not isinstance(entry, Structure):
         return Refused(number, entry, str(entry))
     try:
+        entry.check_resolution(dtype)
         moving, moves = coordinates.coordinates_of(entry, cell)
         form = potential.specialize(entry)
         prepared: Mapping[str, np.ndarray] = form.prepare(entry)

@@ -243,6 +243,12 @@ def masked(index: Any) -> FixConstraint:
     return constraint
 
 
+def odd(constraint: FixConstraint, **attributes: Any) -> FixConstraint:
+    for name, value in attributes.items():
+        setattr(constraint, name, value)
+    return constraint
+
+
 SHEET = [[3.0, 0, 0], [0, 3.0, 0], [3.0, 3.0, 0]]
 
 REFUSED = {
@@ -267,6 +273,26 @@ REFUSED = {
     "negative": ([FixCartesian([-4])], "FixCartesian holds atom -4, .* from -3 to 2 for 3 atoms"),
     "long mask": ([FixAtoms(mask=[False] * 4 + [True])], "FixAtoms holds atom 4, which does not"),
     "mask": ([masked([True, False])], "FixAtoms has a mask of 2 atoms; expected 3"),
+    "floats": ([masked([0.5])], r"FixAtoms has indices that are no whole numbers; got \[0.5\]"),
+    "texts": ([masked(["a"])], r"FixAtoms has indices that are no whole numbers; got \['a'\]"),
+    "two axes": ([masked([[0, 1]])], r"no whole numbers; got \[\[0, 1\]\] of shape \(1, 2\)"),
+    "mask of two axes": ([masked([[True] * 3])], r"no whole numbers; .* of shape \(1, 3\)"),
+    "huge": ([masked([10**30])], "FixAtoms has indices that are no whole numbers"),
+    "objects": ([masked([None])], r"no whole numbers; got \[None\]"),
+    "texts for directions": (
+        [odd(FixCartesian([0]), mask=np.array(["a", "b", "c"]))],
+        r"FixCartesian has the mask \['a', 'b', 'c'\]; expected True or False",
+    ),
+    "numbers for directions": ([odd(FixScaled([0]), mask=np.array([2, 0, 0]))], "mask \\[2, 0, 0"),
+    "short direction": (
+        [odd(FixedLine([0], [1, 0, 0]), dir=np.array([1.0, 0.0]))],
+        r"FixedLine has the direction \[1.0, 0.0\]; expected a vector of three",
+    ),
+    "text for a direction": (
+        [odd(FixedPlane([0], [1, 0, 0]), dir="x")],
+        "the constraint FixedPlane cannot be understood .ValueError",
+    ),
+    "no indices": ([odd(FixAtoms([0]), index=None)], r"no whole numbers; got \[None\]"),
     "directions": ([FixScaled([0], (True,))], r"FixScaled has a mask of shape \(1,\)"),
     "no direction": ([nan_direction()], r"FixedLine has the direction \[nan, nan, nan\]"),
     "com and atoms": ([FixCom(), FixAtoms([0])], "FixCom and FixAtoms cannot be kept together"),

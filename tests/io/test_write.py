@@ -160,7 +160,7 @@ def test_every_bit_comes_back(tmp_path, water, silicon, ending):
     assert np.array_equal(back[0].constraints[0].index, [1])
 
     again = structures_from(path)
-    assert [s.id for s in again] == ["wet", "mp-149", "structure 2"]
+    assert [s.id for s in again] == ["wet", "mp-149", "CH4 2"]
     assert again[0].charge == 0
     assert np.array_equal(again[0].positions, atoms[0].positions)
 
@@ -316,7 +316,7 @@ def test_csv_holds_the_table_with_all_digits(tmp_path):
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(table)
-    assert [row["id"] for row in rows] == ['a,"b"', "structure 1"]
+    assert [row["id"] for row in rows] == ['a,"b"', "Ne 1"]
     assert [float(row["energy"]) for row in rows] == table["energy"].tolist()
     assert [float(row["fmax"]) for row in rows] == table["fmax"].tolist()
     assert [row["n_steps"] for row in rows] == ["3", "1000"]

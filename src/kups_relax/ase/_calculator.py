@@ -16,7 +16,7 @@ from kups_relax import potentials
 from kups_relax._platform import check_platform
 from kups_relax.data import Structure
 from kups_relax.errors import OptionError, StructureError
-from kups_relax.io._entries import entry_from_atoms, label_in
+from kups_relax.io._entries import entry_from_atoms, formula_of, label_in
 from kups_relax.relaxation import SinglePoints
 
 
@@ -119,10 +119,11 @@ class JaxCalculator(Calculator):
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
             raise CalculatorSetupError("there are no atoms. Set atoms.calc, or pass atoms.")
-        label = label_in(atoms.info) or atoms.get_chemical_formula()
+        label = label_in(atoms.info) or formula_of(atoms.numbers) or "structure"
         entry = entry_from_atoms(atoms.copy(), label)
         if not isinstance(entry, Structure):
             raise StructureError(f"{entry} ({self._label()} was asked for it.)")
+        entry.check_resolution(self.dtype)
         got = self._points.evaluate(entry, moved=self._seen is not None and self._seen() is atoms)
         self._seen = weakref.ref(atoms)
         self.results = {"energy": got.energy, "free_energy": got.energy, "forces": got.forces}

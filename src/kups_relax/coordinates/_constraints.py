@@ -84,7 +84,15 @@ def held_by(structure: Structure, moving_cell: bool) -> Held:
                 f"{', '.join(_HONOURED)}. Remove it from atoms.constraints, or relax this "
                 "structure with kups_relax.ase.Optimizer, which honours all that ASE does."
             )
-        _HONOURED[name](read, constraint)
+        try:
+            _HONOURED[name](read, constraint)
+        except StructureError:
+            raise
+        except Exception as error:  # ASE keeps whatever a constraint was made with
+            read.refuse(
+                f"the constraint {name} cannot be understood ({type(error).__name__}: {error}). "
+                "Make it anew, from this structure."
+            )
     return read.held()
 
 
@@ -93,6 +101,11 @@ def _name(constraint: Any) -> str:
     if kind.__module__.startswith("ase."):
         return kind.__name__
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _shown(array: np.ndarray) -> str:
+    text = " ".join(repr(array.tolist()).split())
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _names(projections: Iterable["_Projection"]) -> str:
@@ -181,20 +194,29 @@ class _Reader:
 
     def indices(self, constraint: Any) -> np.ndarray:
         name, n_atoms = _name(constraint), self.structure.n_atoms
-        index = np.atleast_1d(constraint.index)
+        index = np.asarray(constraint.index)
+        index = index[None] if index.ndim == 0 else index
+        again = "Make the constraint anew, from this structure."
+        if index.ndim != 1 or (index.dtype.kind not in "biu" and len(index)):
+            got = f"got {_shown(index)}"
+            if index.ndim != 1:
+                got += f" of shape {index.shape}"
+            self.refuse(
+                f"{name} has indices that are no whole numbers; {got}; expected one list of "
+                f"numbers of atoms, or a mask of {n_atoms}. {again}"
+            )
         if index.dtype == bool:
             if len(index) != n_atoms:
                 self.refuse(
                     f"{name} has a mask of {len(index)} atoms; expected {n_atoms}, one for each. "
-                    "Make the constraint anew, from this structure."
+                    f"{again}"
                 )
             return np.flatnonzero(index)
         bad = index[(index >= n_atoms) | (index < -n_atoms)]
         if len(bad):
             self.refuse(
                 f"{name} holds atom {bad[0]}, which does not exist; expected indices from "
-                f"{-n_atoms} to {n_atoms - 1} for {n_atoms} atoms. Make the constraint anew, from "
-                "this structure."
+                f"{-n_atoms} to {n_atoms - 1} for {n_atoms} atoms. {again}"
             )
         return index.astype(int)
 
@@ -205,14 +227,19 @@ class _Reader:
                 f"{_name(constraint)} has a mask of shape {mask.shape}; expected (3,), one "
                 "value for each direction. Make one constraint for each mask."
             )
+        if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
+            self.refuse(
+                f"{_name(constraint)} has the mask {_shown(mask)}; expected True or False for each "
+                "direction. Make the constraint anew."
+            )
         return mask.astype(bool)
 
     def direction(self, constraint: Any) -> np.ndarray:
         direction = np.asarray(constraint.dir, np.float64)
-        if not abs(np.linalg.norm(direction) - 1.0) < _PARALLEL:
+        if direction.shape != (3,) or not abs(np.linalg.norm(direction) - 1.0) < _PARALLEL:
             self.refuse(
                 f"{_name(constraint)} has the direction {direction.tolist()}; expected a vector of "
-                "length 1. Make it anew, with a direction that is not zero."
+                "three numbers and length 1. Make it anew, with a direction that is not zero."
             )
         return direction
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kups_relax.data._structure import Structure
+from kups_relax.io._entries import label as label
 
 if TYPE_CHECKING:
     import ase
@@ -60,12 +61,6 @@ def to_atoms(
     atoms.info.update(info or {})
     attach(atoms, energy, forces, stress)
     return atoms
-
-
-def label(atoms: "ase.Atoms", name: str) -> None:
-    """Give atoms an id, where they have another one."""
-    if str(atoms.info.get("id")) != name:
-        atoms.info["id"] = name
 
 
 def attach(

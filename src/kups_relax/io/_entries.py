@@ -2,17 +2,24 @@
 
 import dataclasses
 import hashlib
+import math
 import operator
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from kups_relax.data._structure import Structure
+from kups_relax.data._symbols import SYMBOLS
 from kups_relax.errors import StructureError
+from kups_relax.io._invented import objection_to_atoms
 
 if TYPE_CHECKING:
     import ase
+
+# Longest text that is made of an array or a number for an id.
+_LONGEST = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,12 +45,58 @@ Entry: TypeAlias = Structure | Unreadable
 
 def label_in(info: Any) -> str | None:
     """Find the name that a structure carries in its info: `id`, then `name`, in any case."""
-    lowered = {str(key).lower(): value for key, value in info.items()}
+    lowered = {key.lower(): value for key, value in info.items() if isinstance(key, str)}
     for key in ("id", "name"):
-        value = lowered.get(key)
-        if isinstance(value, str | int | np.integer) and str(value).strip():
-            return str(value).strip()
+        if (label := label_of(lowered.get(key))) is not None:
+            return label
     return None
+
+
+def label_of(value: Any) -> str | None:
+    """Make an id of a value: of text, bytes, and of numbers and arrays that are short as text.
+
+    Returns:
+        Text without spaces at its ends, which can be written as UTF-8; None where the value has no
+        such text, or one that differs from run to run.
+    """
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    if isinstance(value, str):
+        # Lone surrogates and NUL cannot be stored.
+        return str(value).encode("utf-8", "replace").decode().replace("\0", "").strip() or None
+    if isinstance(value, float | np.floating) and not np.isfinite(value):
+        return None
+    plain = isinstance(value, int | float) or (
+        isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "biufcSUmMV"
+    )
+    if not plain:
+        return None
+    try:
+        text = " ".join(str(value).split())
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return None
+    return text if 0 < len(text) <= _LONGEST else None
+
+
+def label(atoms: "ase.Atoms", name: str) -> None:
+    """Give atoms an id, where they have another one."""
+    given = atoms.info.get("id")
+    text = given if isinstance(given, str) else None
+    if isinstance(given, int | np.integer) and not isinstance(given, bool):
+        text = label_of(given)
+    if text != name:
+        atoms.info["id"] = name
+
+
+def formula_of(numbers: Any) -> str | None:
+    """Write atomic numbers as a formula in Hill's order; None where one is no element's."""
+    counts = Counter(np.asarray(numbers).tolist())
+    if not counts or not all(n in range(1, len(SYMBOLS)) for n in counts):
+        return None
+    names = {SYMBOLS[n]: count for n, count in counts.items()}
+    first = ("C", "H") if "C" in names else ()
+    order = sorted(names, key=lambda name: (first.index(name) if name in first else 2, name))
+    return "".join(name + (str(names[name]) if names[name] > 1 else "") for name in order)
 
 
 def unique(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -65,34 +118,57 @@ def _digest(text: str) -> bytes:
 
 
 def entry_from_atoms(
-    atoms: "ase.Atoms", label: str, *, topology: Any = None, reason: str | None = None
+    atoms: "ase.Atoms", name: str, *, topology: Any = None, reason: str | None = None
 ) -> Entry:
     """Make one entry; `atoms` is kept, so hand over a copy.
 
     Args:
         atoms: Coordinates, cell and everything that must survive the round trip.
-        label: The structure's id.
+        name: The structure's id.
         topology: RDKit Mol with the same atoms, or None.
         reason: Why the structure cannot be used, where the caller already knows.
     """
-    charge, objection = _charge(atoms.info)
-    reason = reason or objection
+    if "id" in atoms.info:
+        label(atoms, name)
+    charge = None
+    if reason is None:
+        charge, reason = _charge(atoms.info)
     if reason is None:
         structure = Structure(
-            id=label,
-            numbers=np.array(atoms.numbers, np.int32),
-            positions=np.array(atoms.positions, np.float64, order="C"),
-            cell=np.array(atoms.cell.array, np.float64, order="C"),
-            pbc=np.array(atoms.pbc, bool),
+            id=name,
+            numbers=atoms.arrays["numbers"],
+            positions=np.array(atoms.arrays["positions"], order="C"),
+            cell=np.array(atoms.cell.array, order="C"),
+            pbc=np.array(atoms.pbc),
             charge=charge,
             topology=topology,
             atoms=atoms,
         )
-        reason = _objection(structure)
-        if reason is None:
-            return structure
-    formula = f"{atoms.get_chemical_formula()}: " if len(atoms) else ""
-    return Unreadable(id=label, reason=formula + reason, atoms=atoms)
+        entry = entry_from_structure(structure)
+        if isinstance(entry, Structure):
+            return entry
+        reason = entry.reason
+    formula = formula_of(atoms.numbers)
+    if formula and not name.startswith(formula):
+        reason = f"{formula}: {reason}"
+    return Unreadable(id=name, reason=reason, atoms=atoms)
+
+
+def entry_from_structure(structure: Structure) -> Entry:
+    """Check a structure, whoever made it; its arrays are made those that are promised."""
+    name = label_of(structure.id) or "structure"
+    if name != structure.id:
+        structure = dataclasses.replace(structure, id=name)
+    try:
+        structure = structure.plain()
+        structure.check()
+        reason = None if structure.atoms is None else objection_to_atoms(structure.atoms)
+    except StructureError as error:
+        # Without the id, which stands beside it.
+        reason = str(error).removeprefix(repr(name)).lstrip(": ")
+    return (
+        structure if reason is None else Unreadable(id=name, reason=reason, atoms=structure.atoms)
+    )
 
 
 def _charge(info: Any) -> tuple[int | None, str | None]:
@@ -101,28 +177,33 @@ def _charge(info: Any) -> tuple[int | None, str | None]:
     if value is None:
         return None, None
     try:
-        return _whole(value), None
+        charge = _whole(value)
+        if abs(charge) < 2**31:
+            return charge, None
     except (TypeError, ValueError):
-        return None, (
-            f"info['charge'] is {value!r}; expected the total charge, a whole number of e. "
-            "Correct it, or remove it from info."
-        )
+        pass
+    return None, (
+        f"info['charge'] is {_shown(value)}; expected the total charge, a whole number of e. "
+        "Correct it, or remove it from info."
+    )
 
 
 def _whole(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        value = value.item()
     try:
         return operator.index(value)
     except TypeError:
         number = float(value)
-    if not number.is_integer():
+    if not (math.isfinite(number) and number.is_integer()):
         raise ValueError(value)
     return int(number)
 
 
-def _objection(structure: Structure) -> str | None:
-    """Say why no potential can use a structure, without repeating its id."""
+def _shown(value: Any) -> str:
+    """A value's repr, as far as it has a short one."""
     try:
-        structure.check()
-    except StructureError as error:
-        return str(error).removeprefix(repr(structure.id)).lstrip(": ")
-    return None
+        text = repr(value)
+    except Exception:  # of a class of the user's own; of an integer of more than 4300 digits
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

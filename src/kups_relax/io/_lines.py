@@ -3,7 +3,7 @@
 import gzip
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kups_relax.errors import StructureError
@@ -12,35 +12,35 @@ from kups_relax.errors import StructureError
 _HEAD = 1 << 16
 
 
-def text_lines(
-    path: Path, named: str, seen: Callable[[float], None] = lambda share: None
-) -> Iterator[str]:
+def text_lines(path: Path, named: str) -> Iterator[str]:
     """Read lines as UTF-8, or as Latin-1 where they are not, without their ends.
 
     Args:
         path: Of plain text, or of what gzip made of it.
         named: What messages call the file.
-        seen: Told now and then which share of the file has been read.
 
     Raises:
         StructureError: It cannot be read, or begins with binary data.
     """
     binary = f"{named} holds binary data and no text. Check the file, or its ending."
     try:
-        zipped, size = path.suffix.lower() == ".gz", max(1, path.stat().st_size)
+        zipped = path.suffix.lower() == ".gz"
         with path.open("rb") as raw, gzip.open(raw) if zipped else raw as file:
             head = file.read(_HEAD)
             if b"\0" in head:
                 raise StructureError(binary)
-            left = b""
+            left: list[bytes] = []
             for block in itertools.chain([head], iter(lambda: file.read(_HEAD), b"")):
+                left.append(block)
+                if b"\n" not in block:
+                    continue
                 # A return may end one block, and its newline begin the next.
-                seen(min(1.0, raw.tell() / size))
-                *lines, left = (left + block).replace(b"\r\n", b"\n").split(b"\n")
+                *lines, rest = b"".join(left).replace(b"\r\n", b"\n").split(b"\n")
+                left = [rest]
                 for line in lines:
                     yield from _decoded(line).split("\r")
-            if left:
-                yield from _decoded(left).removesuffix("\r").split("\r")
+            if rest := b"".join(left):
+                yield from _decoded(rest).removesuffix("\r").split("\r")
     except (OSError, EOFError) as error:
         raise StructureError(f"{named} cannot be read: {error}. Check the file.") from error
 

@@ -1,16 +1,40 @@
 """From whatever chemists have to structures, in the caller's order."""
 
-import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Set
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeGuard
-
-import numpy as np
+from typing import Any
 
 from kups_relax.data._structure import Structure
 from kups_relax.errors import StructureError
-from kups_relax.io._entries import Entry, Unreadable, entry_from_atoms, label_in, unique
+from kups_relax.io._count import Counter
+from kups_relax.io._entries import (
+    Entry,
+    Unreadable,
+    entry_from_atoms,
+    entry_from_structure,
+    formula_of,
+    label_in,
+    label_of,
+    unique,
+)
+from kups_relax.io._inputs import (
+    EXPECTED,
+    FORMATS,
+    RECORDS,
+    SMILES,
+    check_file,
+    ending_of,
+    files_of,
+    is_mol,
+    is_path,
+    items,
+    listed,
+    named,
+    objection_to,
+    stem_of,
+)
+from kups_relax.io._invented import format_of, note_on, objection_to_file, objection_to_frame
 from kups_relax.io._lines import text_lines
 from kups_relax.io._molecules import (
     Embedding,
@@ -21,169 +45,203 @@ from kups_relax.io._molecules import (
 )
 from kups_relax.io._xyz import read_frames
 
-_EXPECTED = "Expected ase.Atoms, RDKit Mols, paths of structure files, or a list of these."
-_FORMATS = (
-    "Expected SDF or MOL (.sdf, .mol), SMILES (.smi, .smiles), or what ase.io reads "
-    "(.extxyz, .xyz, .cif, POSCAR, .traj, .db, ...)."
-)
-# Names that programs give to every file they write: the folder says more.
-_NAMELESS = frozenset({"poscar", "contcar", "geometry", "outcar", "xdatcar", "vasprun", "control"})
+log = logging.getLogger("kups_relax")
+
+# Characters of an error of ASE's that are shown.
+_SHOWN = 200
 
 
 class Stream:
     """Read structures from objects and files one after the other, however many there are.
 
-    One bad structure in a list or a file becomes an `Unreadable` in its place and the others go
-    on; input that is no structure at all raises.
+    One bad structure in a list or a file, and one file of several that cannot be read, becomes an
+    `Unreadable` in its place and the others go on. Input that holds nothing else, and objects in a
+    list that are no structures at all, raise.
 
     The id of a structure is the title of its record or `info["id"]` or `info["name"]`; where there
-    is none, "stem:3" for the fourth structure in a file and "structure 3" for the fourth item of a
-    list. Conformers end in "/0", "/1", ..., and an id that was there before in "#2", "#3", ...
+    is none, "stem:3" for the fourth structure in a file, "H2O 3" for water as the fourth item of a
+    list, and "H2O" for a bare one. Conformers end in "/0", "/1", ..., and an id that was there
+    before in "#2", "#3", ...
+
+    A folder stands for the structure files in it, sorted by name, without hidden files, folders,
+    and files of which neither name nor contents are those of a structure, which are named in a
+    line of the log. A pattern such as "*.cif" or "**/POSCAR" stands for what matches, sorted.
 
     An iterator of one entry for each structure: a `Structure`, or an `Unreadable` with the reason.
     Nothing that the caller owns is changed or kept. Files of one structure after the other
     (extended XYZ, SDF, SMILES, ASE's trajectories and databases) are read as far as is asked for.
 
-    Attributes:
-        share: How much of the input has been read, from 0 to 1; None where that is not known.
+    What a reader of ASE would make up is refused, with the way to say it: elements where a file
+    has types or ambiguous names only, one element for a site that several share.
 
     Args:
         inputs: `ase.Atoms`, an RDKit Mol (each conformer is a structure; a Mol without
-            coordinates, or with a flat drawing, is embedded), a `Structure`, the path of a file,
-            or an iterable of these, nested or mixed. None in a list counts as a molecule that
-            RDKit could not parse.
+            coordinates, or with a flat drawing, is embedded), a `Structure`, the path of a file or
+            a folder or a pattern, or an iterable of these, nested or mixed. None in a list counts
+            as a molecule that RDKit could not parse.
         seed: Of the coordinates that ETKDGv3 makes for SMILES, from 0 to 200000. They depend on
             the molecule and on this alone, not on what else is read.
         n_conformers: How many conformers a molecule without coordinates gets.
 
     Raises:
-        StructureError: At once: a path is missing or no file. On the way: nothing was given, a
-            file is no structure file, or an object has an unknown type.
+        StructureError: At once: an object has an unknown type. On the way: nothing was given, or
+            no file could be read.
         OptionError: `seed` or `n_conformers` is out of range.
     """
 
     def __init__(self, inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> None:
         self._embedding = Embedding.new(seed, n_conformers)
-        for place, path in _paths(inputs, ""):
-            _check_file(Path(os.fsdecode(path)), _named(path, place))
-        self._length = len(inputs) if isinstance(inputs, list | tuple) else None
-        if isinstance(inputs, str | os.PathLike):
-            self._length = 1
-        self._item = self._within = 0.0
+        # Files by place: folders and patterns are looked at once.
+        self._files: dict[str, list[Path]] = {}
+        for place, item in listed(inputs):
+            if (reason := objection_to(item, place)) is not None:
+                raise StructureError(reason)
+            if is_path(item):
+                self._files[place] = files_of(item)
+        self._inputs = inputs
+        self._n_read, self._ended = 0, False
+        # Parts (items, files) that are finished, and the entries that they gave.
+        self._finished = (0, 0)
+        self._left: list[float] | None = None
         self._entries = self._read(inputs)
 
     def __iter__(self) -> Iterator[Entry]:
         return self
 
     def __next__(self) -> Entry:
-        return next(self._entries)
+        entry = next(self._entries)
+        self._n_read += 1
+        return entry
 
     @property
-    def share(self) -> float | None:
-        """See the class."""
-        if not self._length:
-            return None
-        return min(1.0, (self._item + self._within) / self._length)
+    def total(self) -> int | None:
+        """The number of entries that there are in all, read ones included; None: not known.
+
+        Counted where that is possible within a second, when it is first asked for: items of lists,
+        frames and records, lines of SMILES, not where a molecule may give several conformers. Of
+        trajectories and databases their own count is taken; where reading ends before it, because
+        the file is damaged, that part counts as what it gave.
+        """
+        if self._ended:
+            return self._n_read
+        if self._left is None:
+            self._left = self._count()
+        n_parts, n_entries = self._finished
+        left = self._left[n_parts] if n_parts < len(self._left) else 0.0
+        total = n_entries + left
+        return int(total) if self._n_read <= total < float("inf") else None
+
+    def check_paths(self) -> None:
+        """Raise for the first path that is listed and missing, or empty.
+
+        Raises:
+            StructureError: A file cannot be opened, as `strict` runs want to know at once.
+        """
+        for place, item in listed(self._inputs):
+            for path in self._files[place] if is_path(item) else ():
+                check_file(path, named(path, place))
+
+    def _count(self) -> list[float]:
+        """Entries of all parts from each one on; infinite where that is not known."""
+        counter = Counter(self._embedding.n_conformers)
+        counts: list[float] = []
+        for place, item in listed(self._inputs):
+            for part in self._files[place] if is_path(item) else [item]:
+                n = None if _is_iterator(part) else counter.count(part)
+                counts.append(float("inf") if n is None else n)
+        left = [0.0]
+        for n in reversed(counts):
+            left.append(left[-1] + n)
+        return left[::-1]
 
     def _read(self, inputs: Any) -> Iterator[Entry]:
-        entry = None
-        for entry in unique(self._all(inputs)):
-            yield entry
-        if entry is None:
-            raise StructureError(
-                f"no structures: got an empty {type(inputs).__name__}. {_EXPECTED}"
-            )
+        # Files that cannot be read are held back until something else is there: if nothing is,
+        # there is nothing to go on with.
+        held: list[Unreadable] | None = []
+
+        def known() -> Iterator[Entry]:
+            nonlocal held
+            for entry in self._all(inputs):
+                if isinstance(entry, _UnreadableFile):
+                    entry = Unreadable(id=entry.id, reason=entry.reason)
+                    if held is not None:
+                        held.append(entry)
+                        continue
+                yield from held or ()
+                held = None
+                yield entry
+
+        yield from unique(known())
+        if held:
+            several = f"no input can be used; the first of {len(held)}: " if held[1:] else ""
+            raise StructureError(several + held[0].reason)
+        if held is not None:
+            raise StructureError(f"no structures: got an empty {type(inputs).__name__}. {EXPECTED}")
+        self._ended = True
 
     def _all(self, inputs: Any) -> Iterator[Entry]:
-        outer = enumerate(inputs) if isinstance(inputs, list | tuple) else [(None, inputs)]
-        number = 0
-        for i, part in outer:
-            for place, item in _items(part, "" if i is None else f"[{i}]"):
-                yield from self._entries_of(item, number, place)
-                number += 1
-            self._item, self._within = (i or 0) + 1.0, 0.0
+        n_parts = n_entries = 0
+        for number, (place, item) in enumerate(items(inputs)):
+            for entries in self._parts(item, number, place):
+                for entry in entries:
+                    n_entries += 1
+                    yield entry
+                n_parts += 1
+                self._finished = (n_parts, n_entries)
+
+    def _parts(self, item: Any, number: int, place: str) -> Iterator[Iterable[Entry]]:
+        """The entries of one item that is no list, file by file."""
+        if not is_path(item):
+            label = f"structure {number}" if place else "structure"
+            yield _guarded(lambda: self._entries_of(item, number, place), label, "it")
+            return
+        files = self._files.get(place)
+        for path in files_of(item) if files is None else files:
+            name = named(path, place)
+            yield _guarded(self._opener(path, name), label_of(stem_of(path)) or "file", name, True)
 
     def _entries_of(self, item: Any, number: int, place: str) -> Iterable[Entry]:
-        """All entries of one item that is no list."""
-        label = f"structure {number}"
-        if isinstance(item, Structure | Unreadable):
+        """All entries of one object."""
+
+        def default(formula: str | None) -> str:
+            return f"{formula or 'structure'} {number}" if place else formula or "structure"
+
+        if (reason := objection_to(item, place)) is not None:
+            return [Unreadable(id=default(None), reason=reason)]
+        if isinstance(item, Structure):
+            return [entry_from_structure(item)]
+        if isinstance(item, Unreadable):
             return [item]
         if item is None:
             reason = (
                 "got None, which RDKit gives for what it cannot parse. Repair or drop the record."
             )
-            return [Unreadable(id=label, reason=reason)]
-        if isinstance(item, str | os.PathLike):
-            return self._entries_of_file(Path(os.fsdecode(item)), _named(item, place))
-        if _is_mol(item):
-            title = item.GetProp("_Name").strip() if item.HasProp("_Name") else ""
+            return [Unreadable(id=default(None), reason=reason)]
+        if is_mol(item):
+            title = label_of(item.GetProp("_Name")) if item.HasProp("_Name") else None
             properties = item.GetPropsAsDict(autoConvertStrings=False)
-            label = title or label_in(properties) or label
+            label = title or label_in(properties) or default(_formula_of_mol(item))
             return entries_from_mol(item, label, self._embedding)
-        return [entry_from_atoms(item.copy(), label_in(item.info) or label)]
+        label = label_in(item.info) or default(formula_of(item.numbers))
+        return [entry_from_atoms(item.copy(), label)]
 
-    def _entries_of_file(self, path: Path, named: str) -> Iterable[Entry]:
-        """All entries of one file."""
-        _check_file(path, named)
-        name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
-        ending = Path(name).suffix.lower()
-        stem = Path(name).stem if ending else name
-        if stem.lower() in _NAMELESS and path.absolute().parent.name:
-            stem = f"{path.absolute().parent.name}/{name}"
-        if ending in (".sdf", ".sd", ".mol"):
-            return entries_from_sdf(self._lines(path, named), path, stem, self._embedding)
-        if ending in (".smi", ".smiles"):
-            return entries_from_smiles(self._lines(path, named), path, stem, self._embedding)
-        return self._entries_by_ase(path, named, stem)
+    def _opener(self, path: Path, name: str) -> Callable[[], Iterable[Entry]]:
+        """A function that begins to read one file."""
 
-    def _lines(self, path: Path, named: str) -> Iterator[str]:
-        def seen(share: float) -> None:
-            self._within = share
+        def opened() -> Iterable[Entry]:
+            check_file(path, name)
+            stem, ending = label_of(stem_of(path)) or "file", ending_of(path)
+            if ending in RECORDS:
+                return entries_from_sdf(text_lines(path, name), path, stem, self._embedding)
+            if ending in SMILES:
+                return entries_from_smiles(text_lines(path, name), path, stem, self._embedding)
+            return _entries_by_ase(path, name, stem)
 
-        return text_lines(path, named, seen)
+        return opened
 
-    def _entries_by_ase(self, path: Path, named: str, stem: str) -> Iterator[Entry]:
-        n_frames = 0
-        for i, ((line, atoms), only) in enumerate(alone(self._frames(path, named))):
-            n_frames += 1
-            label = stem if only else f"{stem}:{i}"
-            if isinstance(atoms, str):
-                where = f", from line {line}" if line else ""
-                reason = f"frame {i} of {path}{where}: {atoms}. Repair the file."
-                yield Unreadable(id=label, reason=reason)
-            else:
-                atoms.calc = None
-                label = label_in(atoms.info) or label
-                yield entry_from_atoms(atoms, label, reason=_disorder(atoms))
-        if not n_frames:
-            raise StructureError(f"{named} holds no structures. Leave it out of the input.")
 
-    def _frames(self, path: Path, named: str) -> Iterator[tuple[int, Any]]:
-        """Line number (or 0) and atoms of each frame, or what is wrong with it."""
-        from ase.io import iread
-        from ase.io.formats import filetype
-
-        n_frames = 0
-        try:
-            if filetype(str(path)) in ("extxyz", "xyz"):
-                frames = read_frames(self._lines(path, named))
-            else:
-                found = iread(path, index=":", do_not_split_by_at_sign=True)
-                frames = ((0, atoms) for atoms in found)
-            for frame in frames:
-                yield frame
-                n_frames += 1
-        except Exception as error:  # ASE's many parsers raise whatever their steps raise
-            if n_frames:
-                # What follows cannot be found any more.
-                yield 0, f"{type(error).__name__}: {str(error)[:200]}; nothing after it can be read"
-            elif isinstance(error, StructureError):
-                raise
-            else:
-                raise StructureError(
-                    f"{named}: ASE cannot read it as a structure file "
-                    f"({type(error).__name__}: {str(error)[:200]}). {_FORMATS}"
-                ) from error
+class _UnreadableFile(Unreadable):
+    """A file of which nothing could be read."""
 
 
 def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> list[Entry]:
@@ -207,88 +265,128 @@ def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> lis
         >>> import ase
         >>> [entry] = structures_from(ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.74]]))
         >>> entry.id, entry.n_atoms
-        ('structure 0', 2)
+        ('H2', 2)
     """
     return list(Stream(inputs, seed=seed, n_conformers=n_conformers))
 
 
-def _paths(inputs: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """The paths among what is given, as far as that can be looked at twice."""
-    if isinstance(inputs, str | os.PathLike):
-        yield place, inputs
-    elif isinstance(inputs, list | tuple):
-        for i, item in enumerate(inputs):
-            yield from _paths(item, f"{place}[{i}]")
+def _guarded(
+    read: Callable[[], Iterable[Entry]], label: str, name: str, of_file: bool = False
+) -> Iterator[Entry]:
+    """Turn what a library raises into the reason of one entry.
+
+    Args:
+        read: Begins to read one item.
+        label: The default id of what is in it.
+        name: What messages call it.
+        of_file: Whether it is a file.
+    """
+    n = 0
+    try:
+        for entry in read():
+            yield entry
+            n += 1
+        if of_file and not n:
+            raise StructureError(f"{name} holds no structures. {FORMATS}")
+    except Exception as error:  # RDKit, ASE and classes of users raise whatever their steps raise
+        reason = str(error) if isinstance(error, StructureError) else _words(error, name)
+        if n:
+            reason = f"{reason.rstrip('.')}; nothing after it can be read."
+        kind = _UnreadableFile if of_file and not n else Unreadable
+        yield kind(id=f"{label}:{n}" if n else label, reason=reason)
 
 
-def _items(inputs: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Flatten nested iterables; the text says where an item stood."""
+def _words(error: Exception, name: str) -> str:
+    try:
+        text = " ".join(str(error).split())[:_SHOWN]
+    except Exception:  # an error of a class of the user's own
+        text = ""
+    return f"{name} cannot be read ({type(error).__name__}: {text}). Repair it, or leave it out."
+
+
+def _entries_by_ase(path: Path, name: str, stem: str) -> Iterator[Entry]:
+    kind = _kind_of(path, name)
+    n_frames = 0
+    for i, ((line, atoms), only) in enumerate(alone(_frames(path, name, kind))):
+        n_frames += 1
+        label = stem if only else f"{stem}:{i}"
+        if isinstance(atoms, str):
+            where = f", from line {line}" if line else ""
+            reason = f"frame {i} of {path}{where}: {atoms}. Repair the file."
+            yield Unreadable(id=label, reason=reason)
+        else:
+            if not i and (note := note_on(kind, atoms)) is not None:
+                log.warning("%s: %s", path, note)
+            atoms.calc = None
+            reason = objection_to_frame(atoms, kind)
+            yield entry_from_atoms(atoms, label_in(atoms.info) or label, reason=reason)
+    if not n_frames:
+        raise StructureError(
+            f"{name} holds no structures that could be found, read as {kind!r}. Check that this "
+            "is its format, or read it with ase.io.read(path, format=...), and pass the Atoms."
+        )
+
+
+def _kind_of(path: Path, name: str) -> str:
+    try:
+        kind = format_of(path)
+        reason = objection_to_file(path, kind)
+    except Exception as error:  # ASE has several kinds of errors for what it cannot tell
+        raise _unknown(error, name) from error
+    if reason is not None:
+        raise StructureError(f"{name}: {reason}")
+    return kind
+
+
+def _frames(path: Path, name: str, kind: str) -> Iterator[tuple[int, Any]]:
+    """Line number (or 0) and atoms of each frame, or what is wrong with it."""
+    from ase.io import iread
+
+    n_frames = 0
+    try:
+        if kind in ("extxyz", "xyz"):
+            frames = read_frames(text_lines(path, name))
+        else:
+            found = iread(
+                str(path.absolute()), index=":", format=kind, do_not_split_by_at_sign=True
+            )
+            # ASE ends a model at ENDMDL and again at END.
+            found = (a for a in found if len(a) or kind != "proteindatabank")
+            frames = ((0, atoms) for atoms in found)
+        for frame in frames:
+            yield frame
+            n_frames += 1
+    except Exception as error:  # ASE's many parsers raise whatever their steps raise
+        if n_frames:
+            # What follows cannot be found any more.
+            text = f"{type(error).__name__}: {str(error)[:_SHOWN]}"
+            yield 0, f"{text}; nothing after it can be read"
+        elif isinstance(error, StructureError):
+            raise
+        else:
+            raise _unknown(error, name) from error
+
+
+def _unknown(error: Exception, name: str) -> StructureError:
+    return StructureError(
+        f"{name}: ASE cannot read it as a structure file "
+        f"({type(error).__name__}: {str(error)[:_SHOWN]}). {FORMATS}"
+    )
+
+
+def _formula_of_mol(mol: Any) -> str | None:
+    """The formula of a Mol, its implicit hydrogens included."""
+    from rdkit.Chem.rdMolDescriptors import CalcMolFormula
+
+    try:
+        return CalcMolFormula(mol) or None
+    except Exception:  # it has not been sanitized
+        return None
+
+
+def _is_iterator(item: Any) -> bool:
+    """Tell what can be looked at only once."""
     from ase import Atoms
 
-    leaf = isinstance(inputs, Atoms | Structure | Unreadable | str | os.PathLike) or _is_mol(inputs)
-    refused = isinstance(inputs, Mapping | Set | bytes | bytearray | np.ndarray)
-    if leaf or (inputs is None and place):
-        yield place, inputs
-    elif isinstance(inputs, Iterable) and not refused:
-        for i, item in enumerate(inputs):
-            yield from _items(item, f"{place}[{i}]")
-    else:
-        raise StructureError(
-            f"input{place}: cannot make a structure from {type(inputs).__name__} "
-            f"{repr(inputs)[:60]}. {_EXPECTED}{_hint(inputs)}"
-        )
-
-
-def _hint(item: Any) -> str:
-    if type(item).__module__.partition(".")[0] == "pymatgen":
-        return " Convert it with pymatgen.io.ase.AseAtomsAdaptor.get_atoms(structure)."
-    if isinstance(item, Mapping):
-        return " Pass list(mapping.values()), with the names in atoms.info['id']."
-    if isinstance(item, Set):
-        return " A set has no order; pass a list."
-    return ""
-
-
-def _is_mol(item: Any) -> "TypeGuard[Any]":
-    # Where RDKit was never imported nobody holds a Mol.
-    chem = sys.modules.get("rdkit.Chem")
-    return chem is not None and isinstance(item, chem.Mol)
-
-
-def _named(path: Any, place: str) -> str:
-    name = os.fsdecode(path)
-    return f"input{place} ({name!r})" if place else repr(name)
-
-
-def _check_file(path: Path, named: str) -> None:
-    if path.is_dir():
-        raise StructureError(
-            f"{named} is a directory; expected a file. Name the files in it, for example "
-            f"sorted(pathlib.Path({str(path)!r}).glob('*.cif'))."
-        )
-    if not path.exists():
-        hint = " Patterns are expanded by the shell, or by glob.glob." if "*" in str(path) else ""
-        raise StructureError(
-            f"{named}: there is no such file. Check the path; SMILES go into a .smi file, or "
-            f"through rdkit.Chem.MolFromSmiles.{hint}"
-        )
-    if path.stat().st_size == 0:
-        raise StructureError(f"{named} is empty. {_FORMATS}")
-
-
-def _disorder(atoms: Any) -> str | None:
-    """Say which site of a crystal is not occupied by one element.
-
-    ASE keeps the element with the larger share, which is another crystal.
-    """
-    occupancy = atoms.info.get("occupancy")
-    if not isinstance(occupancy, Mapping):
-        return None
-    for site, shares in occupancy.items():
-        if isinstance(shares, Mapping) and (len(shares) > 1 or min(shares.values()) < 0.99):
-            content = ", ".join(f"{symbol} {share:g}" for symbol, share in shares.items())
-            return (
-                f"site {site} is disordered ({content}); expected one element with occupancy 1. "
-                "Make an ordered model of it first."
-            )
-    return None
+    known = isinstance(item, Atoms | Structure | Unreadable) or is_path(item) or is_mol(item)
+    return isinstance(item, Iterable) and not known

@@ -1,6 +1,9 @@
 """(Extended) XYZ files frame by frame, so that a bad frame does not take the others with it."""
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from kups_relax.io._lines import Lines
@@ -8,12 +11,63 @@ from kups_relax.io._lines import Lines
 if TYPE_CHECKING:
     import ase
 
+# Digits that a number of atoms may have.
+_DIGITS = 9
+# Masses of the isotopes of hydrogen that have symbols, amu.
+_ISOTOPES = {"D": 2.01410177812, "T": 3.01604928199}
 
-def read_frames(source: Iterable[str]) -> Iterator["tuple[int, ase.Atoms | str]"]:
-    """Parse each frame by itself.
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame as text.
+
+    Attributes:
+        line: Number of its first line, counted from 1.
+        text: All its lines; "" where it cannot be told which these are.
+        problem: What is wrong with it as a whole, or "".
+    """
+
+    line: int
+    text: str = ""
+    problem: str = ""
+
+
+def cut_frames(source: Iterable[str]) -> Iterator[Frame]:
+    """Find the frames of a file.
 
     A frame whose atom count does not fit what follows is bad as a whole: which atoms belong to it
     cannot be known. Reading goes on at the next line that is a bare number.
+
+    Args:
+        source: The lines of the file.
+
+    Raises:
+        ValueError: The text does not begin like an XYZ file.
+    """
+    lines = Lines(source)
+    start = _next(lines, 0)
+    line = lines.get(start)
+    if not _is_count(line):
+        got = (line or "")[:40]
+        raise ValueError(f"expected the number of atoms on the first line, got {got!r}")
+    while (line := lines.get(start)) is not None:
+        problem = f"expected a number of atoms, got {line[:40]!r}"
+        if _is_count(line):
+            stop, problem = _end(lines, start, int(line))
+            if not problem:
+                yield Frame(start + 1, lines.text(start, stop))
+                start = _next(lines, stop)
+                lines.forget(start)
+                continue
+        yield Frame(start + 1, problem=problem)
+        start += 2 if _is_count(line) else 1
+        while (line := lines.get(start)) is not None and not _is_count(line):
+            start += 1
+        lines.forget(start)
+
+
+def read_frames(source: Iterable[str]) -> Iterator["tuple[int, ase.Atoms | str]"]:
+    """Parse each frame by itself.
 
     Args:
         source: The lines of the file.
@@ -24,49 +78,103 @@ def read_frames(source: Iterable[str]) -> Iterator["tuple[int, ase.Atoms | str]"
     Raises:
         ValueError: The text does not begin like an XYZ file.
     """
-    import io
+    for frame in cut_frames(source):
+        yield frame.line, frame.problem or _parsed(frame.text)
 
+
+def _parsed(text: str) -> "ase.Atoms | str":
     from ase.io import read
 
-    lines = Lines(source)
-    start = _next(lines, 0)
-    line = lines.get(start)
-    if not _is_count(line):
-        got = (line or "")[:40]
-        raise ValueError(f"expected the number of atoms on the first line, got {got!r}")
-    while (line := lines.get(start)) is not None:
-        if not _is_count(line):
-            problem = f"expected a number of atoms, got {line[:40]!r}"
-        else:
-            count = int(line)
-            stop = start + 2 + count
-            complete = lines.get(stop - 1) is not None
-            while (vector := lines.get(stop)) is not None and vector.lstrip().startswith("VEC"):
-                stop += 1
-            after = _next(lines, stop)
-            following = lines.get(after)
-            if not complete:
-                problem = f"it announces {count} atoms, but the file ends before"
-            elif following is not None and not _is_count(following):
-                problem = (
-                    f"it announces {count} atoms, but line {after + 1}, after them, "
-                    f"is {following[:40]!r} and not the next number of atoms"
-                )
-            else:
-                try:
-                    chunk = io.StringIO(lines.text(start, stop))
-                    frame = read(chunk, format="extxyz", index=0)
-                    yield start + 1, frame  # pyright: ignore[reportReturnType]
-                    start = after
-                    lines.forget(start)
-                    continue
-                except Exception as error:  # ASE's parser raises whatever its steps raise
-                    problem = f"{type(error).__name__}: {error}"
-        yield start + 1, problem
-        start += 2 if _is_count(line) else 1
-        while (line := lines.get(start)) is not None and not _is_count(line):
-            start += 1
-        lines.forget(start)
+    try:
+        masses: dict[int, float] = {}
+        head = text.split("\n", 3)
+        n_columns = sum(width for _, width in _properties(head[1]))
+        # ASE lays out as many columns as are announced, before it looks at one.
+        if head[2:] and n_columns > len(head[2]):
+            return f"its Properties announce {n_columns} columns, and its lines have fewer"
+        if re.search(r"(^|\s)[DT]\s", text, re.MULTILINE):
+            lines, masses = _without_isotopes(text.split("\n"))
+            text = "\n".join(lines)
+        atoms = read(io.StringIO(text), format="extxyz", index=0)
+        assert not isinstance(atoms, list)
+        if masses:
+            all_masses = atoms.get_masses()
+            all_masses[list(masses)] = list(masses.values())
+            atoms.set_masses(all_masses)  # pyright: ignore[reportArgumentType]
+        return atoms
+    except KeyError as error:
+        return _no_symbol(str(error.args[0]) if error.args else "")
+    except Exception as error:  # ASE's parser raises whatever its steps raise
+        return f"{type(error).__name__}: {error}"
+
+
+def _without_isotopes(lines: Sequence[str]) -> tuple[list[str], dict[int, float]]:
+    """Replace D and T in one frame of an (extended) XYZ file by H.
+
+    Args:
+        lines: The number of atoms, the comment, and a line for each atom.
+
+    Returns:
+        The lines, and the masses of the atoms that were D or T, amu; none where the frame has a
+        column of masses.
+    """
+    fields = _properties(lines[1])
+    column, at = -1, 0
+    for name, width in fields:
+        if name in ("species", "symbols"):
+            column = at
+        at += width
+    masses: dict[int, float] = {}
+    new = list(lines)
+    for i, line in enumerate(lines[2:]) if column >= 0 else ():
+        words = line.split()
+        if len(words) > column and words[column] in _ISOTOPES:
+            masses[i] = _ISOTOPES[words[column]]
+            words[column] = "H"
+            new[i + 2] = " ".join(words)
+    return new, {} if "masses" in dict(fields) else masses
+
+
+def _properties(comment: str) -> list[tuple[str, int]]:
+    """The names of the properties in a frame, and how many columns each has."""
+    found = re.search(r'\bProperties="?([^\s"]+)', comment)
+    fields = (found.group(1) if found else "species:S:1:pos:R:3").split(":")
+    return [
+        (name, int(width[: _DIGITS + 1]) if width.isdecimal() else 1)
+        for name, width in zip(fields[::3], fields[2::3], strict=False)
+    ]
+
+
+def _no_symbol(symbol: str) -> str:
+    problem = f"{symbol[:40]!r} is no symbol of an element"
+    if symbol.isdecimal():
+        problem += (
+            "; atomic numbers belong into a column Z (Properties=Z:I:1:pos:R:3), and types of "
+            "LAMMPS are no elements (dump_modify ID element Cu Zr writes symbols)"
+        )
+    return problem
+
+
+def _end(lines: Lines, start: int, count: int) -> tuple[int, str]:
+    """Number of the line after a frame, and what is wrong with the frame as a whole, or ""."""
+    stop = start + 2 + count
+    if lines.get(stop - 1) is None:
+        return stop, f"it announces {count} atoms, but the file ends before"
+    for i in range(start + 2, stop):
+        if not (line := lines.get(i) or "").strip() or _is_count(line):
+            return stop, (
+                f"it announces {count} atoms, but line {i + 1}, among them, is {line[:40]!r}"
+            )
+    while (vector := lines.get(stop)) is not None and vector.lstrip().startswith("VEC"):
+        stop += 1
+    after = _next(lines, stop)
+    following = lines.get(after)
+    if following is not None and not _is_count(following):
+        return stop, (
+            f"it announces {count} atoms, but line {after + 1}, after them, is "
+            f"{following[:40]!r} and not the next number of atoms"
+        )
+    return stop, ""
 
 
 def _next(lines: Lines, start: int) -> int:
@@ -77,4 +185,7 @@ def _next(lines: Lines, start: int) -> int:
 
 
 def _is_count(line: str | None) -> bool:
-    return line is not None and line.strip().isdecimal()
+    if line is None:
+        return False
+    text = line.strip()
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS

@@ -122,10 +122,12 @@ def _perceive(structure: Structure) -> Any:
         )
         Chem.SanitizeMol(mol)
     except Exception as error:  # RDKit raises ValueError, RuntimeError, and types of its own
+        given = structure.charge is not None
         raise PotentialError(
             f"{structure.id!r}: no bonds could be found that fit its positions and a total charge "
-            f"of {charge} (RDKit: {_first_line(error)}). Give its charge, or read it from a file "
-            "that has bonds, such as an SDF, or from an RDKit Mol."
+            f"of {charge} (RDKit: {_first_line(error)}). "
+            + ("Correct info['charge']" if given else "Give its charge as info['charge']")
+            + ", or read it from a file that has bonds, such as an SDF, or from an RDKit Mol."
         ) from error
     return Chem.Mol(mol, True)
 

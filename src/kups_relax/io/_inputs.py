@@ -1,0 +1,222 @@
+"""What users give as input, taken apart: items with their places, and the files of paths."""
+
+import glob
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Set
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from kups_relax.data._structure import Structure
+from kups_relax.errors import StructureError
+from kups_relax.io._entries import Unreadable
+from kups_relax.io._invented import format_of
+
+log = logging.getLogger("kups_relax")
+
+EXPECTED = "Expected ase.Atoms, RDKit Mols, paths of structure files, or a list of these."
+FORMATS = (
+    "Expected SDF or MOL (.sdf, .mol), SMILES (.smi, .smiles), or what ase.io reads "
+    "(.extxyz, .xyz, .cif, POSCAR, .traj, .db, ...)."
+)
+RECORDS = (".sdf", ".sd", ".mol")
+SMILES = (".smi", ".smiles")
+# Endings that say little: in a folder such files are read if their contents say more.
+_GENERIC = frozenset(
+    {".arc", ".com", ".dat", ".data", ".in", ".json", ".log", ".md", ".out", ".restart"}
+)
+# Names that programs give to every file they write: the folder says more.
+_NAMELESS = frozenset({"poscar", "contcar", "geometry", "outcar", "xdatcar", "vasprun", "control"})
+# Characters of a default id: no file has a longer name, but text may be taken for a path.
+_LONGEST = 255
+# Files that messages name.
+_NAMED = 5
+
+
+def items(inputs: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Flatten nested iterables; the text says where an item stood, and is "" for a bare one."""
+    if _is_nested(inputs):
+        for i, item in enumerate(inputs):
+            yield from items(item, f"{place}[{i}]")
+    else:
+        yield place, inputs
+
+
+def listed(inputs: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Flatten lists and tuples only, which can be looked at twice."""
+    if isinstance(inputs, list | tuple):
+        for i, item in enumerate(inputs):
+            yield from listed(item, f"{place}[{i}]")
+    else:
+        yield place, inputs
+
+
+def objection_to(item: Any, place: str) -> str | None:
+    """Say why nothing can be made of an item, by its type alone."""
+    from ase import Atoms
+
+    if isinstance(item, Atoms | Structure | Unreadable) or is_path(item) or is_mol(item):
+        return None
+    if (item is None and place) or _is_nested(item):
+        return None
+    return (
+        f"input{place}: cannot make a structure from {type(item).__name__} "
+        f"{repr(item)[:60]}. {EXPECTED}{_hint(item)}"
+    )
+
+
+def is_path(item: Any) -> bool:
+    """Tell paths."""
+    return isinstance(item, str | os.PathLike)
+
+
+def is_mol(item: Any) -> "TypeGuard[Any]":
+    """Tell RDKit's molecules."""
+    # Where RDKit was never imported nobody holds a Mol.
+    chem = sys.modules.get("rdkit.Chem")
+    return chem is not None and isinstance(item, chem.Mol)
+
+
+def _is_nested(item: Any) -> bool:
+    from ase import Atoms
+
+    leaf = isinstance(item, Atoms | Structure | Unreadable) or is_path(item) or is_mol(item)
+    refused = isinstance(item, Mapping | Set | bytes | bytearray | np.ndarray)
+    return isinstance(item, Iterable) and not leaf and not refused
+
+
+def _hint(item: Any) -> str:
+    if type(item).__module__.partition(".")[0] == "pymatgen":
+        return " Convert it with pymatgen.io.ase.AseAtomsAdaptor.get_atoms(structure)."
+    if isinstance(item, Mapping):
+        return " Pass list(mapping.values()), with the names in atoms.info['id']."
+    if isinstance(item, Set):
+        return " A set has no order; pass a list."
+    return ""
+
+
+def named(path: Any, place: str) -> str:
+    """What messages call a path."""
+    name = os.fsdecode(path)
+    return f"input{place} ({name!r})" if place else repr(name)
+
+
+def stem_of(path: Path) -> str:
+    """The default id of what is in a file."""
+    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    stem = Path(name).stem if Path(name).suffix else name
+    if stem.lower() in _NAMELESS and path.absolute().parent.name:
+        return f"{path.absolute().parent.name}/{name}"
+    return (stem or str(path))[:_LONGEST]
+
+
+def ending_of(path: Path) -> str:
+    """The ending of a file's name, in lower case, without that of gzip."""
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
+def files_of(path: Any) -> list[Path]:
+    """Find the files that a path stands for.
+
+    Args:
+        path: Of a file; of a folder, which stands for the structure files in it, sorted by name,
+            without hidden ones and folders; or, where there is no such file, a pattern such as
+            "*.cif" or "**/POSCAR".
+
+    Returns:
+        At least one path: where nothing is found, the one that was given.
+    """
+    given = Path(os.fsdecode(path))
+    try:
+        exists = given.exists()
+    except OSError:  # a name that is too long
+        return [given]
+    if not exists and glob.has_magic(str(given)):
+        found = [Path(name) for name in sorted(glob.glob(str(given), recursive=True))]
+        # "**" matches folders and what is in them.
+        return list(dict.fromkeys(file for one in found for file in _members(one))) or [given]
+    return _members(given) or [given]
+
+
+def _members(path: Path) -> list[Path]:
+    """The structure files in a folder, or the file itself."""
+    try:
+        if not path.is_dir():
+            return [path]
+        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
+    except OSError:
+        return [path]
+    files = [path / name for name in names if not (path / name).is_dir()]
+    known = [file for file in files if _is_structure_file(file)]
+    if left := [file.name for file in files if file not in set(known)]:
+        shown = ", ".join(left[:_NAMED]) + (", ..." if len(left) > _NAMED else "")
+        log.warning("%s: left out %d files of other kinds: %s", path, len(left), shown)
+    return known
+
+
+def _is_structure_file(path: Path) -> bool:
+    """Tell by name, and by contents where the name says little."""
+    from ase.io.formats import ioformats, match_magic, open_with_compression
+
+    ending = ending_of(path)
+    if ending in (*RECORDS, *SMILES):
+        return True
+    try:
+        if not path.is_file():
+            return path.is_symlink() and not path.exists()
+        kind = ioformats.get(format_of(path))
+        if kind is None or not kind.can_read:
+            return False
+        if ending not in _GENERIC or kind.name.startswith("lammps"):
+            return True
+        with open_with_compression(str(path.absolute()), "rb") as file:
+            head = file.read(4096)
+        return b'"numbers' in head if ending == ".json" else match_magic(head) is not None
+    except PermissionError:
+        return True
+    except Exception:  # of a file that ASE cannot tell; it has several kinds of errors for that
+        # One that is empty, or damaged, is missed by nobody unless its name promises a structure.
+        return ending.lstrip(".") in _promising() and ending not in _GENERIC
+
+
+def _promising() -> set[str]:
+    from ase.io.formats import ioformats
+
+    return {ending for kind in ioformats.values() if kind.can_read for ending in kind.extensions}
+
+
+def check_file(path: Path, name: str) -> None:
+    """Raise for a path that is no file with something in it.
+
+    Raises:
+        StructureError: It is missing, empty, a folder without structure files, a pattern that
+            matches nothing, a pipe or device, or cannot be looked at.
+    """
+    try:
+        if path.is_dir():
+            raise StructureError(
+                f"{name}: this folder holds no structure files. {FORMATS} Folders in it are "
+                f"read by a pattern, for example {str(path / '*' / 'POSCAR')!r}."
+            )
+        if not path.exists():
+            if glob.has_magic(str(path)):
+                raise StructureError(
+                    f"{name}: there is no such file, and as a pattern it matches none. Check it; "
+                    "SMILES go into a .smi file, or through rdkit.Chem.MolFromSmiles."
+                )
+            raise StructureError(
+                f"{name}: there is no such file. Check the path; SMILES go into a .smi file, or "
+                "through rdkit.Chem.MolFromSmiles."
+            )
+        if not path.is_file():
+            raise StructureError(
+                f"{name} is a pipe or a device; expected a file. Write what it gives into one."
+            )
+        if path.stat().st_size == 0:
+            raise StructureError(f"{name} is empty. {FORMATS}")
+    except OSError as error:
+        raise StructureError(f"{name} cannot be opened: {error}. Check the path.") from error
