@@ -64,7 +64,9 @@ def to_atoms(
 
 def label(atoms: "ase.Atoms", name: str) -> None:
     """Give atoms an id, where they have another one."""
-    if str(atoms.info.get("id")) != name:
+    known = atoms.info.get("id")
+    number = isinstance(known, int | np.integer) and abs(int(known)) < 2**64
+    if not (isinstance(known, str) or number) or str(known) != name:
         atoms.info["id"] = name
 
 

@@ -74,15 +74,8 @@ class Item:
 
 
 def items_of(atoms: "ase.Atoms", parts: Iterable[str]) -> list[Item]:
-    """List what atoms carry in these parts."""
+    """List what atoms carry in these parts; first what must not give way to the others."""
     n, found = len(atoms), []
-    if "info" in parts:
-        found += [_info(key, value) for key, value in atoms.info.items()]
-    if "arrays" in parts:
-        for key, value in atoms.arrays.items():
-            if key not in _OWN:
-                plain = _plain_array(key, value, n)
-                found.append(Item(part="arrays", key=key, value=value, plain=plain))
     if "results" in parts:
         results = getattr(atoms.calc, "results", None)
         for key, value in (results if isinstance(results, Mapping) else {}).items():
@@ -91,6 +84,13 @@ def items_of(atoms: "ase.Atoms", parts: Iterable[str]) -> list[Item]:
     for i, value in enumerate(atoms.constraints):
         plain = "constraints" in parts and _plain_constraint(value, n)
         found.append(Item(part="constraints", key=i, value=value, plain=plain))
+    if "arrays" in parts:
+        for key, value in atoms.arrays.items():
+            if key not in _OWN:
+                plain = _plain_array(key, value, n)
+                found.append(Item(part="arrays", key=key, value=value, plain=plain))
+    if "info" in parts:
+        found += [_info(key, value) for key, value in atoms.info.items()]
     if "celldisp" in parts and np.any(atoms.get_celldisp()):
         found.append(Item(part="celldisp", key="", value=atoms.get_celldisp(), plain=False))
     return found
@@ -173,7 +173,8 @@ def _plain_array(key: Any, value: Any, n: int) -> bool:
     # Databases and columns have integers of 32 bits.
     small = value.dtype == np.float64 or bool((np.abs(value) < 2**31).all())
     if key in STANDARD:
-        return small and value.shape[1:] in STANDARD[key]
+        # ASE drops the results of a calculator whose atoms are not equal to themselves.
+        return small and value.shape[1:] in STANDARD[key] and bool(np.isfinite(value).all())
     return (
         small
         and _plain_name(key)

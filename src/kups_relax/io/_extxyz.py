@@ -116,7 +116,7 @@ def _encoded(key: str, value: Any) -> str:
         ValueError: There is none.
         TypeError: There is none.
     """
-    from ase.io.extxyz import SPECIAL_3_3_KEYS, key_val_str_to_dict
+    from ase.io.extxyz import SPECIAL_3_3_KEYS
 
     if isinstance(value, np.generic):
         value = value.item()
@@ -126,10 +126,8 @@ def _encoded(key: str, value: Any) -> str:
             raise ValueError(f"{key} must be nine numbers")
         return f'"{_words(np.ravel(value, "F"))}"'
     if isinstance(value, str):
-        if not any(c in value for c in "\n\r") and not _lone(value):
-            back = key_val_str_to_dict(f"{_quoted(key)}={_quoted(value)}")
-            if isinstance(back.get(key), str) and back[key] == value:
-                return _quoted(value)
+        if _stays_text(key, value):
+            return _quoted(value)
     elif isinstance(value, bool | int | float):
         return _words(value)
     elif getattr(value, "ndim", 0) == 1 and value.size > 1 and value.dtype.kind in "fiub":
@@ -143,9 +141,17 @@ def _listed(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _lone(text: str) -> bool:
-    """Whether half of a surrogate pair is in a text, which JSON can write and UTF-8 cannot."""
-    return any("\ud800" <= c <= "\udfff" for c in text)
+def _stays_text(key: str, value: str) -> bool:
+    """Whether quotes are enough; JSON can say what they cannot."""
+    from ase.io.extxyz import key_val_str_to_dict
+
+    if any(c in "\n\r" or "\ud800" <= c <= "\udfff" for c in value):
+        return False
+    try:
+        back = key_val_str_to_dict(f"{_quoted(key)}={_quoted(value)}")
+    except ValueError:  # it looks like JSON, and is none
+        return False
+    return isinstance(back.get(key), str) and back[key] == value
 
 
 def _quoted(text: str) -> str:

@@ -143,9 +143,9 @@ def fitted(form: Format, shown: Shown, left_out: LeftOut, *, doubt: bool = False
 
 
 def _key(key: Any) -> str | None:
-    if type(key) is int:
-        # Beyond, Python refuses to say it.
-        return str(key) if abs(key) < 2**63 else None
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        # Python refuses to say those of thousands of digits.
+        return str(int(key)) if abs(int(key)) < 2**64 else None
     return str(key) if isinstance(key, str) else None
 
 

@@ -7,7 +7,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -372,7 +372,18 @@ def _write_csv(path: Path, columns: Mapping[str, list[Any]], left_out: LeftOut) 
             return ""
 
     with path.open("x", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        # Python quotes what is in the end of its lines, and \r must be quoted too.
+        writer = csv.writer(_Lines(file), lineterminator="\r\n")
         writer.writerow(encodable(key) for key in columns)
         for row in zip(*columns.values(), strict=True):
             writer.writerow(map(cell, columns, row))
+
+
+class _Lines:
+    """A file whose lines end in a newline alone."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, line: str) -> int:
+        return self._file.write(f"{line[:-2]}\n")

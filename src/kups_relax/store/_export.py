@@ -72,5 +72,5 @@ class _Sources(Sequence[Any]):
         read = store.topologies() if self._topologies else iter([None] * len(store))
         for label, topology, n in zip(store.ids, read, store.n_evaluations.tolist(), strict=True):
             # Of what was refused before its first evaluation there may have been no bonds.
-            refused = topology is None and n == 0
+            refused = self._topologies and topology is None and n == 0
             yield io.Unreadable(id=label, reason="") if refused else _Source(label, topology)

@@ -38,7 +38,7 @@ def extras_of(entry: Entry, left_out: io.LeftOut | None = None) -> str:
             sections[part] = f"[{content}]"
 
     if atoms is not None:
-        info = {k: v for k, v in atoms.info.items() if not _is_label(k, v, entry.id)}
+        info = {k: v for k, v in atoms.info.items() if not _is_label(k, v)}
         arrays = {k: v for k, v in atoms.arrays.items() if k not in _OWN}
         add("info", _pairs(entry.id, "info", info, left_out))
         add("arrays", _pairs(entry.id, "arrays", arrays, left_out, len(atoms)))
@@ -123,8 +123,11 @@ def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _is_label(key: Any, value: Any, label: str) -> bool:
-    return isinstance(key, str) and key == "id" and isinstance(value, str) and value == label
+def _is_label(key: Any, value: Any) -> bool:
+    """Whether an entry of info gives way to a column: id or status. Numbers stay numbers."""
+    if not isinstance(key, str):
+        return False
+    return key == "status" or (key == "id" and not isinstance(value, int | np.integer))
 
 
 def _pairs(
