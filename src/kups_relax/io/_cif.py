@@ -35,8 +35,8 @@ class CIF(Format):
         del topology
         if atoms is not None and not abs(atoms.cell.volume) > 1e-6:
             return (
-                "has no cell of three vectors, which a CIF needs. Write to .extxyz, or give it a "
-                "cell: atoms.center(vacuum=5.0)"
+                "came without a cell of three vectors, which a CIF needs. Write to .extxyz, or "
+                "give it a cell: atoms.center(vacuum=5.0)"
             )
         return None
 

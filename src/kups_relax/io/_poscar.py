@@ -32,8 +32,8 @@ class POSCAR(Format):
         del topology
         if atoms is not None and not abs(atoms.cell.volume) > 1e-6:
             return (
-                "has no cell of three vectors, which a POSCAR needs. Write to .extxyz, or give it "
-                "a cell: atoms.center(vacuum=5.0)"
+                "came without a cell of three vectors, which a POSCAR needs. Write to .extxyz, or "
+                "give it a cell: atoms.center(vacuum=5.0)"
             )
         return None
 
