@@ -296,11 +296,11 @@ class _File(_Stored):
     def result(self, n_input: int) -> Result:
         """See `Keeper`."""
         self._complete(n_input)
-        if self._known:
-            self._records.update(self._store.Store(self._path).records(self._known))
-        result = Result([self._records[number] for number in range(n_input)], self._options)
-        entries = [record.entry for record in result.records]
         try:
+            if self._known:
+                self._records.update(self._store.Store(self._path).records(self._known))
+            result = Result([self._records[number] for number in range(n_input)], self._options)
+            entries = [record.entry for record in result.records]
             io.write(self._output, result.atoms, entries, result.table())
         except LeftOutWarning:
             # The user has warnings raised, and the output is whole.

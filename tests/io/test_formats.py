@@ -148,6 +148,12 @@ def test_odd_results_of_a_calculator_cost_no_other(tmp_path: Path, ending: str) 
     assert np.array_equal(back.calc.results["dipole"], [0.1, 0.2, 0.3])
 
 
+def test_an_energy_of_minus_zero_is_no_reason_to_be_without(tmp_path: Path) -> None:
+    helium = Atoms("He", info={"list": [1, 2]})
+    [back] = written(tmp_path / "a.db", [helium], energy=-0.0)
+    assert back.get_potential_energy() == 0.0
+
+
 @pytest.mark.parametrize("ending", ["extxyz", "xyz", "traj", "db", "csv"])
 def test_what_cannot_even_be_copied_costs_only_itself(tmp_path: Path, ending: str) -> None:
     helium = Atoms("He", info={"id": "x"})

@@ -38,8 +38,12 @@ class Database(Format):
         with _connected(":memory:") as database:
             row = database.get(id=_add(database, shown))
             atoms = row.toatoms()
-            # As it is read from a file, and not from the object that was written.
             atoms.info.update(row.data)
+        given, found = (getattr(a.calc, "results", {}) for a in (shown.atoms, atoms))
+        for key in ("energy", "free_energy"):
+            # SQLite has no -0; that is no reason to be without an energy.
+            if given.get(key) == 0 and found.get(key) == 0:
+                found[key] = given[key]
         return atoms
 
 
