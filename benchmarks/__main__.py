@@ -33,6 +33,7 @@ NAMES = (
     "stream",
     "orders",
     "poison",
+    "odd_outputs",
     "kills",
     "xtb",
     "interop",

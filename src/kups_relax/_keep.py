@@ -1,12 +1,14 @@
 """What becomes of results: kept in memory and written at the end, or in a store as they come."""
 
 import abc
+import contextlib
 import dataclasses
 import json
 import logging
 import os
 import platform
 import secrets
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 from kups_relax import io
 from kups_relax._record import Record
 from kups_relax._result import Result, Results
-from kups_relax.errors import OptionError, StoreError
+from kups_relax.errors import KupsRelaxError, LeftOutWarning, OptionError, StoreError
 from kups_relax.relaxation import Saved, read_checkpoint, write_checkpoint
 
 log = logging.getLogger("kups_relax")
@@ -34,18 +36,15 @@ def keeper(
         OptionError: The options do not go together, or the ending is unknown.
         StoreError: The output cannot be written, or does not fit what is to be resumed.
     """
-    store = output is not None and Path(output).suffix.lower() in io.STORES
-    if resume and not store:
-        raise OptionError(
-            f"resume needs a store as output, a path that ends in {', '.join(io.STORES)}; got "
-            f"{output!r}."
-        )
     if resume and overwrite:
         raise OptionError("resume and overwrite exclude each other. Choose one.")
-    if not store:
-        return _Memory(output, options, overwrite=overwrite)
-    assert output is not None
-    return _Stored(Path(output), options, overwrite=overwrite, resume=resume)
+    if output is None:
+        if resume:
+            raise OptionError("resume needs an output: the file whose run is to go on.")
+        return _Memory(options)
+    path = Path(output)
+    kind = _Stored if io.store_of(path) == path else _File
+    return kind(path, options, overwrite=overwrite, resume=resume)
 
 
 class Keeper(abc.ABC):
@@ -97,28 +96,11 @@ class Keeper(abc.ABC):
 
 
 class _Memory(Keeper):
-    """Keeps all in memory; writes it to a file at the end, where one is wanted."""
+    """Keeps all in memory."""
 
-    def __init__(
-        self,
-        output: str | os.PathLike[str] | None,
-        options: Mapping[str, Any],
-        *,
-        overwrite: bool,
-    ) -> None:
+    def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
-        if output is not None:
-            io.check_output(output, overwrite=overwrite)
-        self._output = output
         self._records: dict[int, Record] = {}
-
-    def ahead(self, entries: io.Stream) -> Iterable[io.Entry]:
-        """See `Keeper`."""
-        if self._output is None or Path(self._output).suffix.lower() != ".sdf":
-            return entries
-        known = list(entries)
-        io.check_output(self._output, structures=known, overwrite=True)
-        return known
 
     def has(self, number: int, entry: io.Entry) -> bool:
         """See `Keeper`."""
@@ -136,17 +118,14 @@ class _Memory(Keeper):
 
     def result(self, n_input: int) -> Result:
         """See `Keeper`."""
-        records = [self._records[number] for number in range(n_input)]
-        result = Result(records, self._options)
-        if self._output is not None:
-            written = [a if len(a) else None for a in result.atoms]
-            entries = [record.entry for record in result.records]
-            io.write(self._output, written, entries, result.table())
-        return result
+        return Result([self._records[number] for number in range(n_input)], self._options)
 
 
 class _Stored(Keeper):
     """Keeps all in an HDF5 file."""
+
+    # Whether the file is there before anything is finished.
+    _at_once = True
 
     def __init__(
         self, path: Path, options: Mapping[str, Any], *, overwrite: bool, resume: bool
@@ -154,6 +133,7 @@ class _Stored(Keeper):
         from kups_relax import store
 
         self._store, self._path = store, path
+        self._left_out = io.LeftOut(path, "a store")
         self._done: dict[int, bytes] = {}
         options = json.loads(json.dumps(options, default=_plain))
         attributes = {
@@ -164,22 +144,25 @@ class _Stored(Keeper):
             "run": secrets.token_hex(8),
         }
         resume = resume and path.exists()
-        io.check_place(path, overwrite=overwrite or resume)
+        self._check_place(overwrite=overwrite or resume)
         self._writer = store.Writer(path)
         try:
             # Once more: another run may have ended just before this one could lock it.
-            io.check_place(path, overwrite=overwrite or resume)
+            self._check_place(overwrite=overwrite or resume)
             # A new store takes the place of an old one when there is something to put into it.
             self._new = None if resume else attributes
             if resume:
                 attributes["run"] = self._go_on(options, attributes)
-            elif not path.exists():
+            elif not path.exists() and self._at_once:
                 self._begin()
         except BaseException:
             self._writer.close()
             raise
         self._checkpoint = path.with_name(f"{path.name}.checkpoint")
         self._run = str(attributes["run"])
+
+    def _check_place(self, *, overwrite: bool) -> None:
+        io.check_place(self._path, overwrite=overwrite)
 
     def _begin(self) -> None:
         if self._new is not None:
@@ -230,7 +213,7 @@ class _Stored(Keeper):
     def add(self, record: Record) -> None:
         """See `Keeper`."""
         self._begin()
-        extras = self._store.extras_of(record.entry)
+        extras = self._store.extras_of(record.entry, self._left_out)
         digest = self._store.input_hash(record.entry, extras)
         self._writer.add(self._store.Row(record, extras, digest))
 
@@ -241,9 +224,16 @@ class _Stored(Keeper):
     def interrupted(self) -> None:
         """See `Keeper`."""
         self._writer.write()
+        with contextlib.suppress(LeftOutWarning):
+            self._left_out.warn()
 
     def result(self, n_input: int) -> Results:
         """See `Keeper`."""
+        self._complete(n_input)
+        self._left_out.warn()
+        return self._store.Store(self._path)
+
+    def _complete(self, n_input: int) -> None:
         if self._done:
             self._writer.write()
             raise StoreError(
@@ -253,11 +243,80 @@ class _Stored(Keeper):
         self._begin()
         self._writer.write(complete=True, n_input=n_input)
         self._checkpoint.unlink(missing_ok=True)
-        return self._store.Store(self._path)
 
     def close(self) -> None:
         """See `Keeper`."""
         self._writer.close()
+
+
+class _File(_Stored):
+    """Keeps all in memory and in a store beside the output, which is written from them at the end.
+
+    The store stays until the output is whole, so no kill, full disk, or odd value costs a result.
+    """
+
+    _at_once = False
+
+    def __init__(
+        self, path: Path, options: Mapping[str, Any], *, overwrite: bool, resume: bool
+    ) -> None:
+        self._output, self._options = path, options
+        # Of the structures that an earlier run finished, what was read.
+        self._known: dict[int, io.Entry] = {}
+        self._records: dict[int, Record] = {}
+        super().__init__(io.store_of(path), options, overwrite=overwrite, resume=resume)
+
+    def _check_place(self, *, overwrite: bool) -> None:
+        if self._path.is_file() and not overwrite:
+            raise StoreError(
+                f"{str(self._path)!r} holds what a run for {str(self._output)!r} finished before "
+                "it was stopped, and would be lost. Go on with resume=True, or begin anew with "
+                "overwrite=True."
+            )
+        # A run that is resumed may replace an output that it was begun to replace.
+        io.check_output(self._output, overwrite=overwrite)
+        super()._check_place(overwrite=overwrite)
+
+    def ahead(self, entries: io.Stream) -> Iterable[io.Entry]:
+        """See `Keeper`."""
+        return io.checked(self._output, entries)
+
+    def has(self, number: int, entry: io.Entry) -> bool:
+        """See `Keeper`."""
+        done = super().has(number, entry)
+        if done:
+            self._known[number] = entry
+        return done
+
+    def add(self, record: Record) -> None:
+        """See `Keeper`."""
+        self._records[record.number] = record
+        super().add(record)
+
+    def result(self, n_input: int) -> Result:
+        """See `Keeper`."""
+        self._complete(n_input)
+        try:
+            if self._known:
+                self._records.update(self._store.Store(self._path).records(self._known))
+            result = Result([self._records[number] for number in range(n_input)], self._options)
+            entries = [record.entry for record in result.records]
+            io.write(self._output, result.atoms, entries, result.table())
+        except LeftOutWarning:
+            # The user has warnings raised, and the output is whole.
+            self._path.unlink(missing_ok=True)
+            raise
+        except Exception as error:  # a full disk, or what no format has met yet
+            command = shlex.join(["kups-relax", "export", str(self._path), "-o", str(self._output)])
+            what = str(error)
+            if not isinstance(error, KupsRelaxError):
+                what = f"{str(self._output)!r} cannot be written: {type(error).__name__}: {error}."
+            raise StoreError(
+                f"{what} All {n_input} results are in {str(self._path)!r}; write them with: "
+                f"{command}"
+            ) from error
+        self._path.unlink(missing_ok=True)
+        return result
 
 
 def _compare(path: Path, there: Any, here: Any, of: str = "") -> None:

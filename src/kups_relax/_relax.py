@@ -88,15 +88,17 @@ def relax(
         dtype: "float64" or "float32", whatever JAX's global setting. In float32 the returned
             coordinates are those that were evaluated, rounded to float32, moved or not.
         output: Where to write the relaxed structures. A store (.h5, .hdf5, .h5md) has each of them
-            within seconds, and is whole at any moment; .extxyz, .sdf, .traj and .csv are written
-            at the end.
+            within seconds, and is whole at any moment. Other files (.extxyz, .xyz, .traj, .sdf,
+            .db, .cif, .csv; .vasp or POSCAR for one structure) are written at the end; until they
+            are whole, a store beside them (`out.extxyz.h5`) has what is finished. What a format
+            cannot hold is left out, with a `LeftOutWarning`: `kups_relax.io.write`.
         overwrite: Whether `output` may exist.
         progress: Show a bar, or lines where stderr is no terminal; None: a bar where it is one.
         n_workers: Tiles in flight; None: one for each CPU core.
         n_conformers: Conformers made of each SMILES, or of a Mol without coordinates.
         seed: For making them.
-        resume: Go on with the store that a run with the same input and options left, if there is
-            one: what is in it is not relaxed again.
+        resume: Go on with the store that a run with the same input, options, and output left, if
+            there is one: what is in it is not relaxed again.
         strict: Raise at the first structure that cannot be used or goes wrong, and not only
             record it.
         trajectory: Steps between two geometries that are kept of each structure; 0: none is. They
@@ -108,7 +110,8 @@ def relax(
             host evaluates always begin anew.
 
     Returns:
-        Results in the order of the input: a `Result`, or the `Store` that is the output.
+        Results in the order of the input: the `Store` that is the output, else a `Result` in
+        memory.
 
     Raises:
         StructureError: There is nothing to relax, no input can be read, or an object is no

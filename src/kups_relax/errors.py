@@ -31,3 +31,7 @@ class KeyMismatchError(KupsRelaxError, ValueError):
 
 class OptionError(KupsRelaxError, ValueError):
     """An option has a value, or a name, that does not exist."""
+
+
+class LeftOutWarning(UserWarning):
+    """A file was written without something that its format cannot hold; the message names it."""

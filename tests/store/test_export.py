@@ -130,8 +130,8 @@ def test_nothing_is_written_over_or_half(stored, tmp_path, monkeypatch):
     path.write_text("mine")
     with pytest.raises(StoreError, match="exists"):
         kr.store.export(stored, path)
-    monkeypatch.setattr("kups_relax.io._write.frame", lambda atoms: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    monkeypatch.setattr("kups_relax.io._extxyz._frame", lambda shown: 1 / 0)
+    with pytest.raises(StructureError, match="cannot be given back by extended XYZ"):
         kr.store.export(stored, path, overwrite=True)
     assert path.read_text() == "mine"
     assert [p.name for p in tmp_path.iterdir()] == ["out.extxyz"]

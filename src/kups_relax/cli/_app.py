@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import sys
 import time
+import warnings
 from typing import Annotated, NoReturn
 
 import typer
@@ -70,12 +71,12 @@ def relax(
             "--output",
             "-o",
             help="Where to write: .h5, a store that has each structure within seconds; or, at the "
-            "end, .extxyz, .sdf, .traj, .csv or .db.",
+            "end, .extxyz, .xyz, .sdf, .traj, .csv, .db, .cif, .vasp or POSCAR.",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
     resume: Annotated[
-        bool, typer.Option(help="Go on with the store that a run with the same options left.")
+        bool, typer.Option(help="Go on with what a run with the same options and output left.")
     ] = False,
     strict: Annotated[
         bool, typer.Option(help="Stop at the first structure that goes wrong, with status 2.")
@@ -101,7 +102,7 @@ def relax(
     """Relax the structures of files, and say what became of them.
 
     Exit status: 0 if all converged, 1 if not, 2 if input or output cannot be used, 130 and 143
-    after Ctrl-C and SIGTERM: what is finished is then in the store.
+    after Ctrl-C and SIGTERM: what is finished is then in the store, or in one beside the output.
     """
     from kups_relax._relax import relax
     from kups_relax.io import STORES
@@ -247,6 +248,7 @@ def optimizers() -> None:
 
 def main() -> NoReturn:
     """Run the command; errors that users can mend become one line and exit status 2."""
+    warnings.showwarning = _print.show_warning
     try:
         app()
     except SystemExit as end:

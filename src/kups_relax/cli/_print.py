@@ -51,6 +51,11 @@ def how_to_rerun(result: Any, store: Path | None) -> str:
     )
 
 
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as users of the command read it: without the line of code that gave it."""
+    print(f"kups-relax: {message}", file=sys.stderr)
+
+
 def format_counts(counts: Mapping[str, int]) -> str:
     """How many did not converge, by status; "" where all did."""
     rest = [f"{count} {status}" for status, count in counts.items() if status != "converged"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kups_relax import errors
-from kups_relax.io import STORES, Entry, Stream
+from kups_relax.io import Entry, Stream, store_of
 
 
 class Terminated(BaseException):
@@ -79,15 +79,16 @@ def say_stopped(output: Path | None) -> None:
     """Say what is left of a run that was stopped, and how it goes on."""
     from kups_relax import store
 
-    if output is None or output.suffix.lower() not in STORES:
-        left = "nothing was written. A store keeps what is finished: -o OUT.h5"
+    if output is None:
+        left = "nothing was written. An output keeps what is finished: -o OUT.h5, or OUT.extxyz"
     else:
+        path = store_of(output)
         try:
-            n_done = len(store.Store(output))
+            n_done = len(store.Store(path))
         except errors.StoreError:
-            left = f"nothing is in {output} yet"
+            left = f"nothing is in {path} yet"
         else:
             words = [w for w in sys.argv[1:] if w not in ("--overwrite", "--resume")]
             again = shlex.join(["kups-relax", *words, "--resume"])
-            left = f"{output} holds {n_done} finished structures. Go on with: {again}"
+            left = f"{path} holds {n_done} finished structures. Go on with: {again}"
     print(f"kups-relax: stopped; {left}", file=sys.stderr)

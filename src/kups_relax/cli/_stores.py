@@ -35,7 +35,11 @@ def export(
     path: StorePath,
     output: Annotated[
         pathlib.Path,
-        typer.Option("--output", "-o", help="Where to write: .extxyz, .traj, .sdf, .csv or .db."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where to write: .extxyz, .xyz, .traj, .sdf, .csv, .db, .cif, .vasp or POSCAR.",
+        ),
     ],
     status: Statuses = None,
     overwrite: Overwrite = False,
@@ -48,7 +52,7 @@ def export(
         part = part.select(*status)
     n_written = store.export(part, output, overwrite=overwrite)
     rest = len(part) - n_written
-    left = f"; {rest} left out, with no geometry to write" if rest else ""
+    left = f"; {rest} left out, with nothing to write that {output.name} can hold" if rest else ""
     print(f"{n_written} of {len(part)} structures written to {output}{left}")
 
 

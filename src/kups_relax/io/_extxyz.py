@@ -5,22 +5,51 @@ when it is read back, and loses backslashes (SMILES have them). What is written 
 unchanged by ASE's reader.
 """
 
+import io
 import json
-import warnings
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from kups_relax.io._format import Format, Shown, moving, text_file
 
 if TYPE_CHECKING:
     import ase
 
 _KINDS = {"f": "R", "i": "I", "u": "I", "b": "L", "U": "S", "S": "S", "O": "S"}
-# These keys of the comment line describe the frame itself.
-_RESERVED = frozenset({"Properties", "Lattice", "pbc"})
 
 
-def frame(atoms: "ase.Atoms") -> str:
-    """Write one frame: every array, info entry and result, with all digits."""
+class ExtendedXYZ(Format):
+    """Text with all digits, one structure after the other."""
+
+    name = "extended XYZ"
+    parts = frozenset({"info", "arrays", "results", "constraints", "celldisp"})
+    columns = True
+
+    def opened(self, path: Path) -> AbstractContextManager[Any]:
+        """See `Format`."""
+        return text_file(path, _frame)
+
+    def again(self, shown: Shown) -> "ase.Atoms":
+        """See `Format`."""
+        from ase.io import read
+
+        # As a file would: half of a surrogate pair is an error here, and not at the end.
+        text = _frame(shown).encode().decode()
+        back: Any = read(io.StringIO(text, newline=None), format="extxyz", index=":")
+        [atoms] = back
+        return atoms
+
+
+def _frame(shown: Shown) -> str:
+    """Write one frame: every array, info entry and result, with all digits.
+
+    Raises:
+        ValueError: It has something for which there is no place.
+    """
+    atoms = shown.atoms
     results = dict(getattr(atoms.calc, "results", {}))
     columns = {"species": np.array(atoms.get_chemical_symbols()), "pos": atoms.positions}
     mask = _move_mask(atoms)
@@ -28,9 +57,7 @@ def frame(atoms: "ase.Atoms") -> str:
         columns["move_mask"] = mask
     per_atom, per_frame = _split(results, len(atoms))
     arrays = {k: v for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}
-    columns.update(_writable({**arrays, **per_atom}, atoms))
-
-    info = {k: v for k, v in atoms.info.items() if str(k) not in _RESERVED}
+    columns.update({name: _column(name, value) for name, value in {**arrays, **per_atom}.items()})
     parts = []
     if atoms.cell.array.any():
         parts.append(f'Lattice="{_words(atoms.cell.array)}"')
@@ -39,12 +66,8 @@ def frame(atoms: "ase.Atoms") -> str:
         for name, value in columns.items()
     ]
     parts.append(f"Properties={':'.join(layout)}")
-    for key, value in {**info, **per_frame}.items():
-        text = _encoded(str(key), value)
-        if text is None:
-            _warn(atoms, f"info[{key!r}], a {type(value).__name__}")
-        else:
-            parts.append(f"{_quoted(str(key))}={text}")
+    for key, value in {**atoms.info, **shown.labels, **per_frame}.items():
+        parts.append(f"{_quoted(str(key))}={_encoded(str(key), value)}")
     parts.append(f'pbc="{_words(atoms.pbc)}"')
     table = [_cells(value.reshape(len(atoms), -1)) for value in columns.values()]
     rows = [" ".join(row) for row in zip(*table, strict=True)]
@@ -67,69 +90,68 @@ def _split(results: dict[str, Any], n_atoms: int) -> tuple[dict[str, np.ndarray]
     return per_atom, per_frame
 
 
-def _writable(arrays: dict[str, np.ndarray], atoms: "ase.Atoms") -> dict[str, np.ndarray]:
-    """Leave out, with a warning, what does not fit into columns."""
-    kept = {}
-    for name, value in arrays.items():
-        if value.dtype.kind in "USO":
-            value = np.array([str(v).strip() for v in value.ravel()]).reshape(value.shape)
-            fits = all(v and not any(c.isspace() for c in v) for v in value.ravel())
-        else:
-            fits = value.dtype.kind in _KINDS
-        if fits and value.ndim <= 2 and not any(c in name for c in ' :="'):
-            kept[name] = value
-        else:
-            _warn(atoms, f"the array {name!r}")
-    return kept
+def _column(name: str, value: Any) -> np.ndarray:
+    """Check what becomes a column: it has no other place."""
+    value = np.asarray(value)
+    if value.dtype.kind in "USO":
+        value = np.array([str(v) for v in value.ravel()]).reshape(value.shape)
+    if value.ndim > 2 or any(c in name for c in ' :="'):
+        raise ValueError(f"{name} is no column")
+    return value
 
 
 def _move_mask(atoms: "ase.Atoms") -> np.ndarray:
     """(n_atoms,), or (n_atoms, 3) where single axes are fixed: which coordinates may move."""
-    from ase.constraints import FixAtoms, FixCartesian
-
-    mask = np.ones((len(atoms), 3), bool)
-    for constraint in atoms.constraints:
-        if isinstance(constraint, FixAtoms):
-            mask[constraint.index] = False
-        elif isinstance(constraint, FixCartesian):
-            mask[constraint.index] &= ~np.asarray(constraint.mask, bool)
-        else:
-            _warn(atoms, f"the constraint {type(constraint).__name__}")
+    mask = moving(atoms.constraints, len(atoms))
+    if mask is None:
+        raise ValueError("constraints other than fixed coordinates have no column")
     whole = (mask == mask[:, :1]).all()
     return mask[:, 0] if whole else mask
 
 
-def _encoded(key: str, value: Any) -> str | None:
-    """Text that ASE's reader turns back into the value; None where there is none."""
-    from ase.io.extxyz import SPECIAL_3_3_KEYS, key_val_str_to_dict
-    from ase.spacegroup import Spacegroup
+def _encoded(key: str, value: Any) -> str:
+    """Text that ASE's reader turns back into the value.
 
-    if isinstance(value, Spacegroup):
-        value = value.symbol
+    Raises:
+        ValueError: There is none.
+        TypeError: There is none.
+    """
+    from ase.io.extxyz import SPECIAL_3_3_KEYS
+
     if isinstance(value, np.generic):
         value = value.item()
     if key in SPECIAL_3_3_KEYS:
         # The reader takes nothing but nine numbers here, the columns one after the other.
-        return f'"{_words(np.ravel(value, "F"))}"' if np.size(value) == 9 else None
+        if np.size(value) != 9:
+            raise ValueError(f"{key} must be nine numbers")
+        return f'"{_words(np.ravel(value, "F"))}"'
     if isinstance(value, str):
-        if not any(c in value for c in "\n\r"):
-            back = key_val_str_to_dict(f"{_quoted(key)}={_quoted(value)}")
-            if isinstance(back.get(key), str) and back[key] == value:
-                return _quoted(value)
+        if _stays_text(key, value):
+            return _quoted(value)
     elif isinstance(value, bool | int | float):
         return _words(value)
     elif getattr(value, "ndim", 0) == 1 and value.size > 1 and value.dtype.kind in "fiub":
         return f'"{_words(value)}"'
-    try:
-        return _quoted("_JSON " + json.dumps(value, default=_listed))
-    except (TypeError, ValueError):
-        return None
+    return _quoted("_JSON " + json.dumps(value, default=_listed))
 
 
 def _listed(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _stays_text(key: str, value: str) -> bool:
+    """Whether quotes are enough; JSON can say what they cannot."""
+    from ase.io.extxyz import key_val_str_to_dict
+
+    if any(c in "\n\r" or "\ud800" <= c <= "\udfff" for c in value):
+        return False
+    try:
+        back = key_val_str_to_dict(f"{_quoted(key)}={_quoted(value)}")
+    except ValueError:  # it looks like JSON, and is none
+        return False
+    return isinstance(back.get(key), str) and back[key] == value
 
 
 def _quoted(text: str) -> str:
@@ -149,11 +171,3 @@ def _cells(rows: np.ndarray) -> list[str]:
     if kind == "b":
         return [" ".join("T" if v else "F" for v in row) for row in rows.tolist()]
     return [" ".join(v if kind in "US" else repr(v) for v in row) for row in rows.tolist()]
-
-
-def _warn(atoms: "ase.Atoms", what: str) -> None:
-    warnings.warn(
-        f"{atoms.info.get('id', 'structure')!r}, {atoms.get_chemical_formula()}: extended XYZ "
-        f"cannot hold {what}; it is left out. Write to .traj to keep it.",
-        stacklevel=2,
-    )

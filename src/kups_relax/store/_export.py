@@ -14,13 +14,13 @@ from kups_relax.store._store import Store
 def export(store: Store, path: str | os.PathLike[str], *, overwrite: bool = False) -> int:
     """Write structures of a store in the format that the ending of the path names.
 
-    They are read and written some at a time: a store may be larger than the memory. Formats:
-    `io.write`. Where nothing could be read of an input there is no geometry to write; only a table
-    (.csv) has a row for it.
+    They are read and written some at a time: a store may be larger than the memory. `io.write`
+    says which formats there are, and how what they cannot hold is told. Where nothing could be read
+    of an input there is no geometry to write; only a table (.csv) has a row for it.
 
     Args:
         store: All of it, or a part: `store.select("converged")`, `store[:100]`.
-        path: .extxyz, .traj, .sdf, .csv or .db.
+        path: .extxyz, .xyz, .traj, .sdf, .csv, .db, .cif, .vasp or POSCAR.
         overwrite: Whether `path` may exist.
 
     Returns:
@@ -28,7 +28,7 @@ def export(store: Store, path: str | os.PathLike[str], *, overwrite: bool = Fals
 
     Raises:
         OptionError: The ending is unknown.
-        StructureError: The format cannot hold one of the structures.
+        StructureError: The format can hold none of the structures, or one, and there are several.
         StoreError: The store cannot be read, or the file cannot be written.
 
     Example:
@@ -40,15 +40,11 @@ def export(store: Store, path: str | os.PathLike[str], *, overwrite: bool = Fals
     ending = Path(path).suffix.lower()
     if ending in io.STORES:
         raise OptionError(
-            f"{str(path)!r} would be a store again; expected .extxyz, .traj, .sdf, .csv or .db."
+            f"{str(path)!r} would be a store again; expected one of {', '.join(io.ENDINGS)}."
         )
     path = io.check_output(path, overwrite=overwrite)
     sources = _Sources(store, topologies=ending == ".sdf")
-    io.write(path, store.atoms, sources, store.table())
-    if ending == ".csv":
-        return len(store)
-    usable = sources.usable if ending == ".sdf" else [True] * len(store)
-    return sum(u and n > 0 for u, n in zip(usable, store.n_atoms.tolist(), strict=True))
+    return io.write(path, store.atoms, sources, store.table())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +60,6 @@ class _Sources(Sequence[Any]):
 
     def __init__(self, store: Store, *, topologies: bool) -> None:
         self._store, self._topologies = store, topologies
-        # Whether each could be written, when they were last gone through.
-        self.usable: list[bool] = []
 
     def __len__(self) -> int:
         return len(self._store)
@@ -74,10 +68,9 @@ class _Sources(Sequence[Any]):
         return list(self)[item]
 
     def __iter__(self) -> Iterator[Any]:
-        store, self.usable = self._store, []
+        store = self._store
         read = store.topologies() if self._topologies else iter([None] * len(store))
         for label, topology, n in zip(store.ids, read, store.n_evaluations.tolist(), strict=True):
-            # What was refused before its first evaluation is no reason to refuse the file.
-            refused = topology is None and n == 0
-            self.usable.append(not refused)
+            # Of what was refused before its first evaluation there may have been no bonds.
+            refused = self._topologies and topology is None and n == 0
             yield io.Unreadable(id=label, reason="") if refused else _Source(label, topology)

@@ -5,11 +5,12 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from kups_relax import io
 from kups_relax.data import Structure
 from kups_relax.io import Entry
 from kups_relax.store._values import decoded, encoded
@@ -22,28 +23,35 @@ _OWN = ("numbers", "positions")
 _DIRECTED = ("FixedLine", "FixedPlane")
 
 
-def extras_of(entry: Entry) -> str:
+def extras_of(entry: Entry, left_out: io.LeftOut | None = None) -> str:
     """Write down what a structure carries; "" where that is nothing.
 
-    What cannot be said is left out, with a warning.
+    Args:
+        entry: The structure.
+        left_out: Told what cannot be said, or would not be read back as it is; it is missing then.
     """
-    extras: dict[str, Any] = {}
+    sections: dict[str, str] = {}
     atoms = entry.atoms
+
+    def add(part: str, pairs: Iterable[str]) -> None:
+        if content := ",".join(pairs):
+            sections[part] = f"[{content}]"
+
     if atoms is not None:
-        info = {k: v for k, v in atoms.info.items() if not (k == "id" and v == entry.id)}
-        extras["info"] = _pairs(entry.id, info)
+        info = {k: v for k, v in atoms.info.items() if not _is_label(k, v)}
         arrays = {k: v for k, v in atoms.arrays.items() if k not in _OWN}
-        extras["arrays"] = _pairs(entry.id, arrays)
-        extras["constraints"] = _pairs(entry.id, _constraints(atoms))
+        add("info", _pairs(entry.id, "info", info, left_out))
+        add("arrays", _pairs(entry.id, "arrays", arrays, left_out, len(atoms)))
+        add("constraints", _constraints(entry.id, atoms, left_out))
         if np.any(atoms.get_celldisp()):
-            extras["celldisp"] = atoms.get_celldisp().ravel().tolist()
+            sections["celldisp"] = _json(atoms.get_celldisp().ravel().tolist())
     if isinstance(entry, Structure):
         if atoms is None and entry.charge is not None:
-            extras["info"] = [["charge", entry.charge]]
+            sections["info"] = _json([["charge", encoded(entry.charge)]])
         if entry.topology is not None:
-            extras["topology"] = _mol_to_text(entry.topology)
-    extras = {key: value for key, value in extras.items() if value}
-    return json.dumps(extras, separators=(",", ":")) if extras else ""
+            sections["topology"] = _json(_mol_to_text(entry.topology))
+    content = ",".join(f"{_json(part)}:{text}" for part, text in sections.items())
+    return f"{{{content}}}" if content else ""
 
 
 def input_hash(entry: Entry, extras: str) -> bytes:
@@ -57,7 +65,7 @@ def input_hash(entry: Entry, extras: str) -> bytes:
             (entry.pbc, "?"),
         ):
             digest.update(np.ascontiguousarray(array, dtype).tobytes())
-        digest.update(str(entry.charge).encode())
+        digest.update(_json(encoded(entry.charge)).encode())
     else:
         digest.update(entry.reason.encode(errors="surrogatepass"))
     return digest.digest()
@@ -111,28 +119,67 @@ def _mol_to_text(mol: Any) -> str:
     return base64.b64encode(zlib.compress(binary, 1)).decode()
 
 
-def _pairs(label: str, values: Mapping[Any, Any]) -> list[list[Any]]:
-    pairs = []
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _is_label(key: Any, value: Any) -> bool:
+    """Whether an entry of info gives way to a column: id or status. Numbers stay numbers."""
+    if not isinstance(key, str):
+        return False
+    return key == "status" or (key == "id" and not isinstance(value, int | np.integer))
+
+
+def _pairs(
+    label: str,
+    part: str,
+    values: Mapping[Any, Any],
+    left_out: io.LeftOut | None,
+    n_rows: int | None = None,
+) -> Iterator[str]:
+    """Write keys and values as JSON, those alone that come back."""
     for key, value in values.items():
         try:
-            pairs.append([encoded(key), encoded(value)])
-        except (TypeError, ValueError, RecursionError) as error:
-            log.warning("%r: %s cannot be stored: %s", label, key, error)
-    return pairs
+            text = _json([encoded(key), encoded(value)])
+            good = _sure(key, value) or io.same([key, value], decoded(json.loads(text)))
+            if n_rows is not None:
+                # Arrays that somebody put there by hand may have any length.
+                good = good and isinstance(value, np.ndarray) and value.shape[:1] == (n_rows,)
+        except Exception:  # whatever values of the user's own raise when they are looked at
+            good, text = False, ""
+        if good:
+            yield text
+        elif left_out is not None:
+            kind = type(value).__name__
+            left_out.add(label, f"{part}[{io.name(key)}] ({kind})", (part, kind))
 
 
-def _constraints(atoms: Any) -> dict[str, Any]:
-    found = {}
+def _sure(key: Any, value: Any) -> bool:
+    """Whether a pair comes back as it is, without a look."""
+    if type(key) is not str:
+        return False
+    if type(value) is np.ndarray:
+        return value.dtype.kind in "fiub" and value.size > 0
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _constraints(label: str, atoms: Any, left_out: io.LeftOut | None) -> Iterator[str]:
     for i, constraint in enumerate(atoms.constraints):
-        label = f"constraint {i}, {type(constraint).__name__}"
+        kind = type(constraint).__name__
         try:
-            if type(constraint).__name__ == "FixSymmetry":
-                found[label] = _symmetry_to_dict(constraint)
-            else:
-                found[label] = constraint.todict()
-        except Exception as error:  # whatever a constraint's own code raises
-            found[label] = error
-    return found
+            symmetry = kind == "FixSymmetry"
+            content = _symmetry_to_dict(constraint) if symmetry else constraint.todict()
+            text = _json([f"constraint {i}, {kind}", encoded(content)])
+            back = _constraint(decoded(json.loads(text))[1])
+            good = symmetry or (
+                type(back) is type(constraint) and io.same(back.todict(), constraint.todict())
+            )
+        except Exception:  # whatever a constraint's own code raises
+            good, text = False, ""
+        if good:
+            yield text
+        elif left_out is not None:
+            left_out.add(label, f"constraint {i}, {kind}", ("constraint", kind))
 
 
 def _constraint(content: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from kups_relax import io
-from kups_relax._record import frame_atoms
+from kups_relax._record import Record, frame_atoms
 from kups_relax._result import NO_TRAJECTORY, Results
 from kups_relax.errors import OptionError, StoreError
 from kups_relax.relaxation import Frame, Status
@@ -136,13 +136,49 @@ class Store(Results):
         place = self._place(item)
         atoms = self[place]
         with self._file() as file:
-            particles, observables = self._trajectory(file, place)
-            steps, positions = particles["position/step"][()], particles["position/value"][()]
-            forces, cells = particles["force/value"][()], particles["box/edges/value"][()]
-            energies = observables["potential_energy/value"][()].tolist()
-            fmax = observables["fmax/value"][()].tolist()
-        frames = map(Frame, steps.tolist(), positions, cells, energies, forces, fmax)
+            frames = self._frames(file, place)
         return [frame_atoms(atoms, atoms.cell, frame) for frame in frames]
+
+    def records(self, entries: Mapping[int, io.Entry]) -> Iterator[tuple[int, Record]]:
+        """Make the records of structures again, of which what was read is at hand.
+
+        Args:
+            entries: By their places in the input.
+
+        Yields:
+            Place in the input, and record.
+        """
+        places = [i for i, n in enumerate(self.input_index.tolist()) if n in entries]
+        with self._file() as file:
+            kept = set(file["/particles"])
+        for place, atoms in zip(places, self._atoms_of(self._rows[places]), strict=True):
+            number = int(self.input_index[place])
+            results = {} if atoms.calc is None else atoms.calc.results
+            frames: tuple[Frame, ...] = ()
+            if layout.trajectory_name(number) in kept:
+                with self._file() as file:
+                    frames = self._frames(file, place)
+            yield (
+                number,
+                Record(
+                    number=number,
+                    entry=entries[number],
+                    numbers=atoms.numbers.astype(np.int32),
+                    positions=atoms.positions,
+                    cell=atoms.cell.array,
+                    pbc=atoms.pbc,
+                    energy=float(self.energy[place]),
+                    forces=results.get("forces"),
+                    stress=results.get("stress"),
+                    fmax=float(self.fmax[place]),
+                    n_steps=int(self.n_steps[place]),
+                    n_evaluations=int(self.n_evaluations[place]),
+                    status=str(self.status[place]),
+                    reason=str(self.reason[place]),
+                    frames=frames,
+                    finished=float(self.finished[place]),
+                ),
+            )
 
     def convergence(self, item: int | str) -> dict[str, np.ndarray]:
         """Read how a structure came down: its trajectory without the geometries.
@@ -240,6 +276,14 @@ class Store(Results):
         if name not in file["/particles"]:
             raise OptionError(NO_TRAJECTORY.format(self.ids[place]))
         return file[f"/particles/{name}"], file[f"/observables/{name}"]
+
+    def _frames(self, file: Any, place: int) -> tuple[Frame, ...]:
+        particles, observables = self._trajectory(file, place)
+        steps, positions = particles["position/step"][()], particles["position/value"][()]
+        forces, cells = particles["force/value"][()], particles["box/edges/value"][()]
+        energies = observables["potential_energy/value"][()].tolist()
+        fmax = observables["fmax/value"][()].tolist()
+        return tuple(map(Frame, steps.tolist(), positions, cells, energies, forces, fmax))
 
     def _column(self, path: str) -> np.ndarray:
         with self._file() as file:

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+# Integers beyond are written to the base of 16.
+_LARGE = 10**18
+
 
 def encoded(value: Any) -> Any:
     """Say a value in what JSON knows.
@@ -25,6 +28,9 @@ def encoded(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray) and value.dtype.names is None:
         kind = "array" if isinstance(value, np.ndarray) else "scalar"
         return {kind: [value.dtype.str, list(value.shape), _base64(value.tobytes())]}
+    if type(value) is int and abs(value) >= _LARGE:
+        # Python refuses to write, and to read, thousands of decimal digits.
+        return {"int": hex(value)}
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, list):
@@ -56,6 +62,8 @@ def decoded(value: Any) -> Any:
         array = np.empty(len(items), object)
         array[:] = [decoded(v) for v in items]
         return array.reshape(shape)
+    if kind == "int":
+        return int(content, 16)
     if kind == "tuple":
         return tuple(decoded(v) for v in content)
     if kind == "dict":

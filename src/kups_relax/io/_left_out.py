@@ -1,0 +1,72 @@
+"""What a file could not hold, told in one warning a kind."""
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Hashable
+from typing import Any
+
+from kups_relax.errors import LeftOutWarning
+
+
+@dataclasses.dataclass(slots=True)
+class _Kind:
+    text: str
+    label: str
+    why: str
+    n_more: int = 0
+
+
+class LeftOut:
+    """Collect what was left out of a file, and warn of it once the file is whole.
+
+    A warning in the middle would end the run of a user who has Python raise warnings.
+
+    Args:
+        path: Of the file.
+        form: Name of its format, for people.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], form: str) -> None:
+        self._path, self._form = os.fspath(path), form
+        self._kinds: dict[Hashable, _Kind] = {}
+
+    def add(self, label: str, text: str, kind: Hashable, why: str = "") -> None:
+        """Remember one thing.
+
+        Args:
+            label: Id of the structure.
+            text: What it is: "info['when'], a datetime".
+            kind: Things of one kind are told together, the first of them by its name.
+            why: Why it cannot be written; the format could not give it back.
+        """
+        if kind in self._kinds:
+            self._kinds[kind].n_more += 1
+        else:
+            self._kinds[kind] = _Kind(text, label, why or f"{self._form} cannot give it back")
+
+    def warn(self, stacklevel: int = 2) -> None:
+        """Warn of each kind, and forget it."""
+        kinds, self._kinds = self._kinds, {}
+        for kind in kinds.values():
+            more = f", and {kind.n_more} more of the kind" if kind.n_more else ""
+            warnings.warn(
+                f"{self._path!r}: {name(kind.label)}: left out {kind.text}{more}: {kind.why}. The "
+                "rest is there.",
+                LeftOutWarning,
+                stacklevel=stacklevel + 1,
+            )
+
+
+def name(value: Any) -> str:
+    """Show a key or an id in a message, whatever it is: `repr` may be long, or raise."""
+    try:
+        text = ascii(value)
+    except Exception:  # integers of thousands of digits, and objects of the user's own
+        return f"({type(value).__name__})"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def encodable(text: str) -> str:
+    """Replace what UTF-8 cannot encode: half of a surrogate pair."""
+    return text.encode(errors="replace").decode()

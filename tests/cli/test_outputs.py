@@ -1,0 +1,41 @@
+"""What the command says of outputs that are no store."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kups_relax.cli import _print
+from kups_relax.cli._stopping import say_stopped
+from kups_relax.errors import LeftOutWarning
+from made_stores import made_record, made_store
+
+
+def test_a_stopped_run_names_the_store_beside_its_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.extxyz"
+    say_stopped(output)
+    assert capsys.readouterr().err == f"kups-relax: stopped; nothing is in {output}.h5 yet\n"
+    rng = np.random.default_rng(0)
+    made_store(Path(f"{output}.h5"), [made_record(i, rng) for i in range(3)], complete=False)
+    words = ["relax", "in.xyz", "--potential", "emt", "-o", str(output)]
+    monkeypatch.setattr("sys.argv", ["kups-relax", *words, "--overwrite"])
+    say_stopped(output)
+    left = f"{output}.h5 holds 3 finished structures. Go on with: "
+    command = " ".join(["kups-relax", *words, "--resume"])
+    assert capsys.readouterr().err == f"kups-relax: stopped; {left}{command}\n"
+    say_stopped(None)
+    assert "nothing was written" in capsys.readouterr().err
+
+
+def test_warnings_are_one_line_each(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warnings, "showwarning", _print.show_warning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = _print.show_warning
+        warnings.warn("'out.db': 'a': left out info['x']", LeftOutWarning, stacklevel=1)
+    assert capsys.readouterr().err == "kups-relax: 'out.db': 'a': left out info['x']\n"
