@@ -10,7 +10,7 @@ import typer
 
 from kups_relax import errors
 from kups_relax.cli import _print, _stores
-from kups_relax.cli._stopping import Stoppable, Terminated, leave, say_stopped, stopping
+from kups_relax.cli._stopping import Stoppable, Terminated, leave, listening, say_stopped
 
 app = typer.Typer(
     add_completion=False,
@@ -113,26 +113,25 @@ def relax(
     try:
         chosen = _need(potential, inputs)
         structures = Stoppable(list(inputs), seed=seed, n_conformers=n_conformers)
-        with stopping(structures):
-            result = relax(
-                structures,
-                chosen,
-                optimizer,
-                fmax=fmax,
-                max_steps=max_steps,
-                cell=cell,
-                dtype=dtype,
-                output=output,
-                overwrite=overwrite,
-                progress=not quiet,
-                n_conformers=n_conformers,
-                seed=seed,
-                resume=resume,
-                strict=strict,
-                trajectory=trajectory,
-                trajectory_of=trajectory_of,
-                checkpoint=checkpoint,
-            )
+        result = relax(
+            structures,
+            chosen,
+            optimizer,
+            fmax=fmax,
+            max_steps=max_steps,
+            cell=cell,
+            dtype=dtype,
+            output=output,
+            overwrite=overwrite,
+            progress=not quiet,
+            n_conformers=n_conformers,
+            seed=seed,
+            resume=resume,
+            strict=strict,
+            trajectory=trajectory,
+            trajectory_of=trajectory_of,
+            checkpoint=checkpoint,
+        )
     except (KeyboardInterrupt, Terminated) as stop:
         say_stopped(output)
         raise typer.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None
@@ -247,6 +246,12 @@ def optimizers() -> None:
 
 def main() -> NoReturn:
     """Run the command; errors that users can mend become one line and exit status 2."""
+    with listening():
+        _run()
+    sys.exit(UNUSABLE)
+
+
+def _run() -> None:
     try:
         app()
     except SystemExit as end:
@@ -258,7 +263,8 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         print("kups-relax: stopped", file=sys.stderr)
         leave(INTERRUPTED)
-    sys.exit(UNUSABLE)
+    except Terminated:
+        leave(TERMINATED)
 
 
 def _need(potential: str | None, inputs: list[pathlib.Path]) -> str:

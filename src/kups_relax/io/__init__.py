@@ -8,6 +8,7 @@ from kups_relax.io._atoms import label as label
 from kups_relax.io._atoms import to_atoms as to_atoms
 from kups_relax.io._entries import Entry as Entry
 from kups_relax.io._entries import Unreadable as Unreadable
+from kups_relax.io._molecules import too_slow as too_slow
 from kups_relax.io._read import Stream as Stream
 from kups_relax.io._read import structures_from as structures_from
 from kups_relax.io._write import STORES as STORES

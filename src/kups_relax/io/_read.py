@@ -13,6 +13,7 @@ from kups_relax.errors import StructureError
 from kups_relax.io._entries import Entry, Unreadable, entry_from_atoms, label_in, unique
 from kups_relax.io._lines import text_lines
 from kups_relax.io._molecules import (
+    TIMEOUT,
     Embedding,
     alone,
     entries_from_mol,
@@ -55,15 +56,18 @@ class Stream:
         seed: Of the coordinates that ETKDGv3 makes for SMILES, from 0 to 200000. They depend on
             the molecule and on this alone, not on what else is read.
         n_conformers: How many conformers a molecule without coordinates gets.
+        timeout: Seconds in which each of them must be made; a molecule that takes longer fails.
 
     Raises:
         StructureError: At once: a path is missing or no file. On the way: nothing was given, a
             file is no structure file, or an object has an unknown type.
-        OptionError: `seed` or `n_conformers` is out of range.
+        OptionError: `seed`, `n_conformers` or `timeout` is out of range.
     """
 
-    def __init__(self, inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> None:
-        self._embedding = Embedding.new(seed, n_conformers)
+    def __init__(
+        self, inputs: Any, *, seed: int = 0, n_conformers: int = 1, timeout: float = TIMEOUT
+    ) -> None:
+        self._embedding = Embedding.new(seed, n_conformers, timeout)
         for place, path in _paths(inputs, ""):
             _check_file(Path(os.fsdecode(path)), _named(path, place))
         self._length = len(inputs) if isinstance(inputs, list | tuple) else None
@@ -186,7 +190,9 @@ class Stream:
                 ) from error
 
 
-def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> list[Entry]:
+def structures_from(
+    inputs: Any, *, seed: int = 0, n_conformers: int = 1, timeout: float = TIMEOUT
+) -> list[Entry]:
     """Read structures from objects and files, in the order in which they are given.
 
     See `Stream`, which does the same one after the other.
@@ -195,6 +201,7 @@ def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> lis
         inputs: As for `Stream`.
         seed: As for `Stream`.
         n_conformers: As for `Stream`.
+        timeout: As for `Stream`.
 
     Returns:
         One entry for each structure.
@@ -209,7 +216,7 @@ def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> lis
         >>> entry.id, entry.n_atoms
         ('structure 0', 2)
     """
-    return list(Stream(inputs, seed=seed, n_conformers=n_conformers))
+    return list(Stream(inputs, seed=seed, n_conformers=n_conformers, timeout=timeout))
 
 
 def _paths(inputs: Any, place: str) -> Iterator[tuple[str, Any]]:
