@@ -33,6 +33,7 @@ NAMES = (
     "stream",
     "orders",
     "poison",
+    "settings",
     "kills",
     "xtb",
     "interop",

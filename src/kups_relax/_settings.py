@@ -201,6 +201,12 @@ def start(thread: threading.Thread) -> None:
             threading.stack_size(before)
 
 
+def join(thread: threading.Thread, seconds: float | None = None) -> None:
+    """Wait for a thread of the engine; not for one that Ctrl-C has kept from starting."""
+    with contextlib.suppress(RuntimeError):
+        thread.join(seconds)
+
+
 def _refuse_fork() -> None:
     _watch_forks()
     if _forked:
@@ -238,7 +244,7 @@ def _end_threads() -> None:
     deadline = time.monotonic() + _LEAVE
     try:
         for thread in list(_threads):
-            thread.join(max(0.0, deadline - time.monotonic()))
+            join(thread, max(0.0, deadline - time.monotonic()))
     except KeyboardInterrupt:
         pass
     if not any(thread.is_alive() for thread in _threads):

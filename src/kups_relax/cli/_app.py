@@ -10,7 +10,7 @@ import typer
 
 from kups_relax import errors
 from kups_relax.cli import _print, _stores
-from kups_relax.cli._stopping import Stoppable, Terminated, leave, listening, say_stopped
+from kups_relax.cli._stopping import Stoppable, Terminated, leave, listening, say_stopped, was_asked
 
 app = typer.Typer(
     add_completion=False,
@@ -247,24 +247,22 @@ def optimizers() -> None:
 def main() -> NoReturn:
     """Run the command; errors that users can mend become one line and exit status 2."""
     with listening():
-        _run()
+        try:
+            app()
+        except SystemExit as end:
+            if end.code in (INTERRUPTED, TERMINATED):
+                leave(int(end.code))
+            raise
+        except (Exception, KeyboardInterrupt, Terminated) as error:
+            # While it is imported, a library makes errors of its own of an interrupt.
+            stop = was_asked() or error
+            if isinstance(stop, KeyboardInterrupt | Terminated):
+                print("kups-relax: stopped", file=sys.stderr)
+                leave(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
+            if not isinstance(error, errors.KupsRelaxError):
+                raise
+            print(f"kups-relax: {error}", file=sys.stderr)
     sys.exit(UNUSABLE)
-
-
-def _run() -> None:
-    try:
-        app()
-    except SystemExit as end:
-        if end.code in (INTERRUPTED, TERMINATED):
-            leave(int(end.code))
-        raise
-    except errors.KupsRelaxError as error:
-        print(f"kups-relax: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("kups-relax: stopped", file=sys.stderr)
-        leave(INTERRUPTED)
-    except Terminated:
-        leave(TERMINATED)
 
 
 def _need(potential: str | None, inputs: list[pathlib.Path]) -> str:

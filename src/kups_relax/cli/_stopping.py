@@ -50,9 +50,14 @@ def listening() -> Iterator[None]:
     try:
         yield
     finally:
-        _forget()
         for number, handler in before.items():
             signal.signal(number, handler)
+        _forget()
+
+
+def was_asked() -> BaseException | None:
+    """Return what the process was asked to end with, by a signal; None where it was not."""
+    return _asked
 
 
 def _stop(number: int, *_: Any) -> None:
@@ -92,7 +97,9 @@ def leave(status: int) -> NoReturn:
         status: Exit status.
     """
     engine = sys.modules.get("kups_relax.relaxation")
-    if engine is None or all(thread.name != engine.THREAD for thread in threading.enumerate()):
+    at_work = engine and any(thread.name == engine.THREAD for thread in threading.enumerate())
+    # Another signal may come at any moment, and would be a traceback of Python's own end.
+    if _asked is None and not at_work:
         sys.exit(status)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
-from kups_relax._settings import Settings, own, start
+from kups_relax._settings import Settings, join, own, start
 from kups_relax.potentials import EnergyModel, HostPotential, Session
 from kups_relax.relaxation._batch import Batch, Limits
 from kups_relax.relaxation._checkpoint import Saved
@@ -94,9 +94,9 @@ class Scheduler:
                 has under way; a session may cut its own short.
         """
         hand_out = threading.Thread(target=self._hand_out, args=(sink,), name=THREAD, daemon=True)
-        start(hand_out)
         restore = _Restore(saved, self._dtype)
         try:
+            start(hand_out)
             for item in items:
                 if self._queues.stopped:
                     break
@@ -114,18 +114,18 @@ class Scheduler:
             self._queues.end()
             self._start_workers()
             for thread in self._threads:
-                thread.join()
+                join(thread)
         except BaseException:
             self._stop()
             raise
         finally:
             try:
                 for thread in self._threads:
-                    thread.join()
+                    join(thread)
             finally:
                 # Nobody may use the sink after this, so a second Ctrl-C has to wait for its thread.
                 _insist(lambda: self._events.put(_END))
-                _insist(hand_out.join)
+                _insist(lambda: join(hand_out))
         if self._error is not None:
             raise self._error
 
