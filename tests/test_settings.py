@@ -74,7 +74,10 @@ seen: list[Any] = []
 
 
 def in_force() -> dict[str, Any]:
-    return {name: getattr(jax.config, f"jax_{name}") for name in _settings._OWN}
+    """Options that the engine sets. A guard that nobody has set is None, and allows."""
+    values = {name: getattr(jax.config, f"jax_{name}") for name in _settings._OWN}
+    guards = [name for name in values if "guard" in name]
+    return {**values, **{name: values[name] or "allow" for name in guards}}
 
 
 def relaxed(number: int, **options: Any) -> Any:
