@@ -34,6 +34,7 @@ NAMES = (
     "orders",
     "poison",
     "odd_outputs",
+    "settings",
     "kills",
     "xtb",
     "interop",

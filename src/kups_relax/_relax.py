@@ -12,10 +12,10 @@ import numpy as np
 
 from kups_relax import coordinates, io, optimizers, potentials
 from kups_relax._keep import Keeper, keeper
-from kups_relax._platform import check_platform
 from kups_relax._progress import Progress
 from kups_relax._record import Record
 from kups_relax._result import Results
+from kups_relax._settings import entry_point, theirs
 from kups_relax.data import Structure
 from kups_relax.errors import CapacityError, OptionError, PotentialError, StructureError
 from kups_relax.internals import guide_of
@@ -40,6 +40,7 @@ log = logging.getLogger("kups_relax")
 _ORDERLY = ("converged", "max_steps")
 
 
+@entry_point
 def relax(
     structures: Any,
     potential: Any,
@@ -126,7 +127,6 @@ def relax(
         >>> result.converged.tolist()
         [True, True]
     """
-    check_platform()
     potential = potentials.get(potential)
     optimizer = optimizers.get(optimizer)
     optimizers.check_batched(optimizer)
@@ -179,7 +179,7 @@ def _run(
     strict: bool,
 ) -> Results:
     """Read, relax and keep, each in a thread of its own."""
-    known = keep.ahead(entries)
+    known = _read_outside(iter(keep.ahead(entries)))
     n_read = 0
 
     def items() -> Iterator[Job | Refused]:
@@ -217,6 +217,16 @@ def _run(
     finally:
         shown.close()
     return keep.result(n_read)
+
+
+def _read_outside(entries: Iterator[io.Entry]) -> Iterator[io.Entry]:
+    """Read the input, which may be the user's own code, under the user's settings."""
+    while True:
+        with theirs():
+            entry = next(entries, None)
+        if entry is None:
+            return
+        yield entry
 
 
 def _check_options(

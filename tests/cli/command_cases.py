@@ -1,5 +1,6 @@
 """What the tests of the command share."""
 
+import os
 import sys
 
 import ase.io
@@ -15,6 +16,8 @@ def command(monkeypatch, capsys):
     """Run the command in this process; return (exit status, stdout, stderr)."""
 
     def run(*args):
+        # A command that was stopped leaves like this.
+        monkeypatch.setattr(os, "_exit", sys.exit)
         monkeypatch.setattr(sys, "argv", ["kups-relax", *map(str, args)])
         with pytest.raises(SystemExit) as stopped:
             cli.main()

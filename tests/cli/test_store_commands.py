@@ -254,9 +254,9 @@ def test_report_is_written_beside_the_store_and_again(command, mixed_store, tmp_
 def test_a_signal_that_gets_lost_stops_the_run_all_the_same(number, tmp_path):
     path = tmp_path / "in.extxyz"
     ase.io.write(path, argon_clusters([3, 4, 5]))
-    stream = _stopping.Stoppable(path)
     before = signal.getsignal(number)
-    with _stopping.stopping(stream):
+    with _stopping.listening():
+        stream = _stopping.Stoppable(path)
         next(stream)
         # As in a callback, whose exceptions Python prints and forgets.
         with contextlib.suppress(_stopping.Terminated, KeyboardInterrupt):

@@ -30,13 +30,14 @@ def relax(structures, factory=EMT, optimizer="lbfgs", options=QUICK, **calculato
 
 @pytest.fixture
 def processes(monkeypatch):
-    """The processes that were started."""
+    """The worker processes that were started; others may start programs meanwhile."""
     started = []
 
     class Popen(subprocess.Popen):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
-            started.append(self)
+            if _worker_process._PROGRAM in self.args:
+                started.append(self)
 
     monkeypatch.setattr(_worker_process.subprocess, "Popen", Popen)
     return started

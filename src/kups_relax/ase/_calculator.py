@@ -13,7 +13,7 @@ from ase.calculators.calculator import (
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from kups_relax import potentials
-from kups_relax._platform import check_platform
+from kups_relax._settings import check_environment, own
 from kups_relax.data import Structure
 from kups_relax.errors import OptionError, StructureError
 from kups_relax.io._entries import entry_from_atoms, formula_of, label_in
@@ -68,8 +68,9 @@ class JaxCalculator(Calculator):
     ignored_changes: ClassVar[set[str]] = {"initial_magmoms"}  # pyright: ignore
 
     def __init__(self, potential: Any, dtype: str = "float64", **kwargs: Any) -> None:
-        check_platform()
-        self.potential = potentials.get(potential)
+        check_environment()
+        with own():
+            self.potential = potentials.get(potential)
         if dtype not in ("float64", "float32"):
             raise OptionError(f"dtype is {dtype!r}; it must be 'float64' or 'float32'.")
         self.dtype = dtype

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from ase.filters import FrechetCellFilter, UnitCellFilter
 
+from kups_relax._settings import own
 from kups_relax.coordinates import Coordinates, coordinates_of
 from kups_relax.coordinates import _cells as cells
 from kups_relax.data import Structure
@@ -85,7 +86,7 @@ class Guess:
         origin = np.zeros((len(atoms) + 3 * moving, 3))
         if moving:
             scale, origin[-3:] = _scale(what)
-            with jax.enable_x64(True):
+            with own("float64"):
                 factor = jax.device_put(np.array([float(scale)]))
                 mask = jax.device_put(np.asarray(what.mask, np.float64)[..., None])
         return cls(
@@ -115,5 +116,5 @@ def _laid_out(guide: Guide, arrays: Any, n_atoms: int, capacity: int) -> tuple[A
     size = SizeClass(capacity, 1).joined(guide.capacities(capacity, axis_lengths(guide, arrays)))
     block = Block(guide.fields(), size, np.dtype(np.float64))
     block.put(0, n_atoms, arrays)
-    with jax.enable_x64(True):
+    with own("float64"):
         return block.on_device(), size

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax._settings import own
 from kups_relax.ase._guess import Guess
 from kups_relax.optimizers import Lanes, Transform
 from kups_relax.relaxation._classes import atom_capacities
@@ -78,7 +79,7 @@ class OneSystem:
             (n,) float64, where it should be next.
         """
         here, slope = self._here(x), self._padded(gradient)
-        with jax.enable_x64(True):
+        with own("float64"):
             if self._leaves is None:
                 self._leaves = self._init(jax.device_put(here, _cpu()))
             there, self._leaves = self._step(
@@ -99,7 +100,7 @@ class OneSystem:
             value: As for `step`.
         """
         here, slope = self._here(x), self._padded(gradient)
-        with jax.enable_x64(True):
+        with own("float64"):
             return bool(self._judge(self._leaves, here, self._chart, slope, np.array([value])))
 
     def save(self) -> list[np.ndarray] | None:
@@ -112,7 +113,7 @@ class OneSystem:
         Raises:
             ValueError: The arrays are not those of a state of this transform and size.
         """
-        with jax.enable_x64(True):
+        with own("float64"):
             expected = jax.eval_shape(self._init, np.zeros(self._shape))
             got = [np.asarray(array) for array in arrays]
             layouts = [[(x.shape, np.dtype(x.dtype)) for x in leaves] for leaves in (got, expected)]

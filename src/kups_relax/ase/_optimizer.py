@@ -14,7 +14,7 @@ from ase.optimize.optimize import Optimizer as AseOptimizer
 from ase.utils.abc import Optimizable
 
 from kups_relax import optimizers
-from kups_relax._platform import check_platform
+from kups_relax._settings import check_environment, own
 from kups_relax.ase._checked import Checked
 from kups_relax.ase._filters import allowed_step, cell_rows
 from kups_relax.ase._guess import Guess
@@ -91,14 +91,15 @@ class Optimizer(AseOptimizer):
         append_trajectory: bool = False,
         **kwargs: Any,
     ) -> None:
-        check_platform()
+        check_environment()
         if not hasattr(atoms, "__ase_optimizable__"):
             raise StructureError(
                 f"{type(atoms).__name__} is nothing that ASE can optimize: it has no "
                 "__ase_optimizable__. Pass Atoms, a filter of ase.filters, or a band."
             )
-        self.transform = optimizers.get(optimizer)
-        optimizers.check_batched(self.transform)
+        with own():
+            self.transform = optimizers.get(optimizer)
+            optimizers.check_batched(self.transform)
         super().__init__(
             atoms,
             restart,  # pyright: ignore[reportArgumentType]

@@ -11,7 +11,7 @@ import typer
 
 from kups_relax import errors
 from kups_relax.cli import _print, _stores
-from kups_relax.cli._stopping import Stoppable, Terminated, leave, say_stopped, stopping
+from kups_relax.cli._stopping import Stoppable, Terminated, leave, listening, say_stopped, was_asked
 
 app = typer.Typer(
     add_completion=False,
@@ -114,26 +114,25 @@ def relax(
     try:
         chosen = _need(potential, inputs)
         structures = Stoppable(list(inputs), seed=seed, n_conformers=n_conformers)
-        with stopping(structures):
-            result = relax(
-                structures,
-                chosen,
-                optimizer,
-                fmax=fmax,
-                max_steps=max_steps,
-                cell=cell,
-                dtype=dtype,
-                output=output,
-                overwrite=overwrite,
-                progress=not quiet,
-                n_conformers=n_conformers,
-                seed=seed,
-                resume=resume,
-                strict=strict,
-                trajectory=trajectory,
-                trajectory_of=trajectory_of,
-                checkpoint=checkpoint,
-            )
+        result = relax(
+            structures,
+            chosen,
+            optimizer,
+            fmax=fmax,
+            max_steps=max_steps,
+            cell=cell,
+            dtype=dtype,
+            output=output,
+            overwrite=overwrite,
+            progress=not quiet,
+            n_conformers=n_conformers,
+            seed=seed,
+            resume=resume,
+            strict=strict,
+            trajectory=trajectory,
+            trajectory_of=trajectory_of,
+            checkpoint=checkpoint,
+        )
     except (KeyboardInterrupt, Terminated) as stop:
         say_stopped(output)
         raise typer.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None
@@ -249,17 +248,22 @@ def optimizers() -> None:
 def main() -> NoReturn:
     """Run the command; errors that users can mend become one line and exit status 2."""
     warnings.showwarning = _print.show_warning
-    try:
-        app()
-    except SystemExit as end:
-        if end.code in (INTERRUPTED, TERMINATED):
-            leave(int(end.code))
-        raise
-    except errors.KupsRelaxError as error:
-        print(f"kups-relax: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("kups-relax: stopped", file=sys.stderr)
-        leave(INTERRUPTED)
+    with listening():
+        try:
+            app()
+        except SystemExit as end:
+            if end.code in (INTERRUPTED, TERMINATED):
+                leave(int(end.code))
+            raise
+        except (Exception, KeyboardInterrupt, Terminated) as error:
+            # While it is imported, a library makes errors of its own of an interrupt.
+            stop = was_asked() or error
+            if isinstance(stop, KeyboardInterrupt | Terminated):
+                print("kups-relax: stopped", file=sys.stderr)
+                leave(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
+            if not isinstance(error, errors.KupsRelaxError):
+                raise
+            print(f"kups-relax: {error}", file=sys.stderr)
     sys.exit(UNUSABLE)
 
 

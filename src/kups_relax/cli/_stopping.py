@@ -25,36 +25,66 @@ class Stoppable(Stream):
     collector, and the run would go on: so the next structure raises it again.
     """
 
-    asked: BaseException | None = None
-
     def __next__(self) -> Entry:
-        if self.asked is not None:
-            raise self.asked
+        if _asked is not None:
+            raise _asked
         return super().__next__()
 
 
-@contextlib.contextmanager
-def stopping(stream: Stoppable) -> Iterator[None]:
-    """Turn SIGTERM into `Terminated`, and SIGINT into KeyboardInterrupt, also where it gets lost.
+# What the process was asked to end with.
+_asked: BaseException | None = None
 
-    SIGTERM counts once: what is saved thereupon is not interrupted again.
+
+@contextlib.contextmanager
+def listening() -> Iterator[None]:
+    """Turn SIGINT into KeyboardInterrupt and SIGTERM into `Terminated`; a second SIGINT ends all.
+
+    Also where the parent has SIGINT ignored, as shells do for what they start in the background:
+    whoever sends it to a command wants it to stop. SIGTERM counts once: what is saved thereupon is
+    not interrupted again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def stop(number: int, *_: Any) -> NoReturn:
-        if number == signal.SIGTERM:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        stream.asked = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
-        raise stream.asked
-
-    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)}
+    before = {n: signal.signal(n, _stop) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _forget()
+
+
+def was_asked() -> BaseException | None:
+    """Return what the process was asked to end with, by a signal; None where it was not."""
+    return _asked
+
+
+def _stop(number: int, *_: Any) -> None:
+    global _asked
+    if number == signal.SIGTERM:
+        if _asked is None:
+            _asked = Terminated()
+            raise _asked
+        return
+    if _asked is None:
+        _asked = KeyboardInterrupt()
+        _say("stopping; saving what is finished; Ctrl-C again to leave at once")
+        raise _asked
+    # A store is whole at any moment. What the engine's threads are doing nobody waits for.
+    _say("left at once")
+    os._exit(128 + signal.SIGINT)
+
+
+def _forget() -> None:
+    global _asked
+    _asked = None
+
+
+def _say(text: str) -> None:
+    # Not by `sys.stderr`, in the middle of whose work the signal may have come.
+    with contextlib.suppress(OSError):
+        os.write(2, f"\nkups-relax: {text}\n".encode())
 
 
 def leave(status: int) -> NoReturn:
@@ -67,7 +97,9 @@ def leave(status: int) -> NoReturn:
         status: Exit status.
     """
     engine = sys.modules.get("kups_relax.relaxation")
-    if engine is None or all(thread.name != engine.THREAD for thread in threading.enumerate()):
+    at_work = engine and any(thread.name == engine.THREAD for thread in threading.enumerate())
+    # Another signal may come at any moment, and would be a traceback of Python's own end.
+    if _asked is None and not at_work:
         sys.exit(status)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

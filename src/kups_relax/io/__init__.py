@@ -12,6 +12,7 @@ from kups_relax.io._entries import Unreadable as Unreadable
 from kups_relax.io._left_out import LeftOut as LeftOut
 from kups_relax.io._left_out import encodable as encodable
 from kups_relax.io._left_out import name as name
+from kups_relax.io._molecules import too_slow as too_slow
 from kups_relax.io._read import Stream as Stream
 from kups_relax.io._read import structures_from as structures_from
 from kups_relax.io._write import ENDINGS as ENDINGS

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from kups_relax.errors import OptionError, StructureError
+from kups_relax.io._embedder import described
+from kups_relax.io._embedding import TooSlow, embed
 from kups_relax.io._entries import Entry, Unreadable, entry_from_atoms, label_in
 
 if TYPE_CHECKING:
@@ -22,6 +25,9 @@ _STRIDE = 10_000
 _MAX_SEED = 200_000
 # Distance between the boxes of two fragments, Angstrom. RDKit puts all of them on the origin.
 _FRAGMENT_GAP = 3.0
+# Seconds for each conformer, unless the user says otherwise: most take less than one.
+TIMEOUT = 60.0
+_REPAIR = "Repair the input, or give coordinates in an SDF file."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,13 +37,15 @@ class Embedding:
     Attributes:
         seed: Of the random numbers; a molecule's coordinates depend on it and on the molecule.
         n_conformers: How many conformers a molecule without coordinates gets.
+        timeout: Seconds for each of them, on average.
     """
 
     seed: int
     n_conformers: int
+    timeout: float = TIMEOUT
 
     @classmethod
-    def new(cls, seed: int, n_conformers: int) -> "Embedding":
+    def new(cls, seed: int, n_conformers: int, timeout: float = TIMEOUT) -> "Embedding":
         """Check the options.
 
         Raises:
@@ -51,7 +59,9 @@ class Embedding:
                 raise OptionError(
                     f"{name} is {value!r}; expected a whole number from {low} to {high}."
                 )
-        return cls(seed=int(seed), n_conformers=int(n_conformers))
+        if not (isinstance(timeout, int | float | np.number) and 0 < timeout < math.inf):
+            raise OptionError(f"timeout is {timeout!r}; expected seconds, more than 0.")
+        return cls(seed=int(seed), n_conformers=int(n_conformers), timeout=float(timeout))
 
 
 def require_rdkit(what: str) -> None:
@@ -85,6 +95,15 @@ def entries_from_mol(
         embedding: How coordinates are made where there are none.
         info: For `atoms.info`, in addition to the Mol's properties.
     """
+    try:
+        return _entries_from_mol(mol, label, embedding, info)
+    except Exception as error:  # whatever RDKit, or ASE, makes of odd molecules
+        return [Unreadable(id=label, reason=f"RDKit fails on it: {described(error)}. {_REPAIR}")]
+
+
+def _entries_from_mol(
+    mol: "Mol", label: str, embedding: Embedding, info: Mapping[str, Any] | None
+) -> list[Entry]:
     from rdkit import Chem, rdBase
 
     with rdBase.BlockLogs():
@@ -121,16 +140,23 @@ def entries_from_sdf(
             )
         title = record.split("\n", 1)[0].strip()
         number = stem if only else f"{stem}:{i}"
-        with rdBase.BlockLogs():
-            supplier = Chem.SDMolSupplier()
-            supplier.SetData(record, sanitize=True, removeHs=False)
-            mol = supplier[0] if len(supplier) else None
-            if mol is None:
-                reason = f"record {i} of {path}: {_why_no_mol(record)}. Repair the record."
-                yield Unreadable(id=title or number, reason=reason)
-                continue
-        label = title or label_in(_properties(mol)) or number
-        yield from entries_from_mol(mol, label, embedding)
+        label = title or number
+        mol = None
+        try:
+            with rdBase.BlockLogs():
+                supplier = Chem.SDMolSupplier()
+                supplier.SetData(record, sanitize=True, removeHs=False)
+                mol = supplier[0] if len(supplier) else None
+                why = "" if mol is not None else _why_no_mol(record)
+            if mol is not None:
+                label = title or label_in(_properties(mol)) or number
+        except Exception as error:  # whatever RDKit makes of odd numbers in it
+            mol, why = None, f"RDKit fails on it: {described(error)}"
+        if mol is None:
+            reason = f"record {i} of {path}: {why}. Repair the record."
+            yield Unreadable(id=label, reason=reason)
+        else:
+            yield from entries_from_mol(mol, label, embedding)
 
 
 def _records(lines: Iterable[str]) -> Iterator[str]:
@@ -171,15 +197,20 @@ def entries_from_smiles(
     for i, ((number, smiles, name), only) in enumerate(alone(_smiles_lines(lines))):
         got = got if i else f"the first is {smiles!r}"
         label = name or (stem if only else f"{stem}:{i}")
-        with rdBase.BlockLogs():
-            mol = Chem.MolFromSmiles(smiles)
-            if mol is None:
-                bare = Chem.MolFromSmiles(smiles, sanitize=False)
-                why = "it is no valid SMILES" if bare is None else _problems(bare)
-                reason = f"line {number} of {path}: RDKit rejects {smiles!r}: {why}. Correct it."
-                entries: list[Entry] = [Unreadable(id=label, reason=reason)]
-            else:
-                entries = entries_from_mol(mol, label, embedding, {"smiles": smiles})
+        mol, why = None, ""
+        try:
+            with rdBase.BlockLogs():
+                mol = Chem.MolFromSmiles(smiles)
+                if mol is None:
+                    bare = Chem.MolFromSmiles(smiles, sanitize=False)
+                    why = "it is no valid SMILES" if bare is None else _problems(bare)
+        except Exception as error:
+            why = described(error)
+        if mol is None:
+            reason = f"line {number} of {path}: RDKit rejects {smiles!r}: {why}. Correct it."
+            entries: list[Entry] = [Unreadable(id=label, reason=reason)]
+        else:
+            entries = entries_from_mol(mol, label, embedding, {"smiles": smiles})
         if held is not None:
             held += entries
             if mol is None:
@@ -256,36 +287,44 @@ def _is_geometry(mol: "Mol", conformer: "Conformer") -> bool:
 
 
 def _embedded(mol: "Mol", label: str, embedding: Embedding, info: dict[str, Any]) -> list[Entry]:
-    from rdkit import Chem, rdBase
-    from rdkit.Chem import rdDistGeom
+    from rdkit import Chem
 
-    n_wanted = embedding.n_conformers
-    with rdBase.BlockLogs():
-        mol = Chem.AddHs(mol)
-        options = rdDistGeom.ETKDGv3()
-        options.randomSeed = embedding.seed * _STRIDE
-        # The default multiplies the seed by the conformer's number: all alike for seed 0.
-        options.enableSequentialRandomSeeds = True
-        options.numThreads = 1
-        n_made = 0
-        for random_start in (False, True):
-            options.useRandomCoords = random_start
-            n_made = len(rdDistGeom.EmbedMultipleConfs(mol, n_wanted, options))
-            if n_made:
-                break
-    if n_made == 0:
+    n_wanted, numbered = embedding.n_conformers, embedding.n_conformers > 1
+    labels = [f"{label}/{k}" if numbered else label for k in range(n_wanted)]
+    mol = Chem.AddHs(mol)
+    try:
+        got = embed(mol, n_wanted, embedding.seed * _STRIDE, embedding.timeout * n_wanted)
+    except TooSlow:
+        return [too_slow(name) for name in labels]
+    if isinstance(got, str):
+        reason = f"RDKit's ETKDGv3 fails on it: {got}. {_REPAIR}"
+        return [Unreadable(id=label, reason=reason)]
+    if len(got) == 0:
         reason = (
             "RDKit's ETKDGv3 finds no coordinates for it. Give coordinates in an SDF file, "
             "or try another seed."
         )
         return [Unreadable(id=label, reason=reason)]
     fragments = [np.array(fragment) for fragment in Chem.GetMolFrags(mol)]
-    positions = [_side_by_side(c.GetPositions(), fragments) for c in mol.GetConformers()]
-    entries = _entries(mol, positions, label, info, numbered=n_wanted > 1)
-    for k in range(n_made, n_wanted):
-        reason = f"RDKit's ETKDGv3 finds coordinates for {n_made} of {n_wanted} conformers only."
-        entries.append(Unreadable(id=f"{label}/{k}", reason=f"{reason} Try another seed."))
+    positions = [_side_by_side(xyz, fragments) for xyz in got]
+    entries = _entries(mol, positions, label, info, numbered=numbered)
+    for name in labels[len(got) :]:
+        reason = f"RDKit's ETKDGv3 finds coordinates for {len(got)} of {n_wanted} conformers only."
+        entries.append(Unreadable(id=name, reason=f"{reason} Try another seed."))
     return entries
+
+
+def too_slow(label: str) -> Unreadable:
+    """Stand in for a conformer that was not made in time.
+
+    What a structure gets does not depend on how fast a machine is: it gets these coordinates, or
+    none. So the reason is the same everywhere, and who compares inputs can tell.
+    """
+    reason = (
+        "RDKit's ETKDGv3 makes no coordinates for it within the time limit. Give coordinates in an "
+        f"SDF file, or more seconds to each conformer than {TIMEOUT:g}: io.Stream(..., timeout=)."
+    )
+    return Unreadable(id=label, reason=reason)
 
 
 def _side_by_side(positions: np.ndarray, fragments: list[np.ndarray]) -> np.ndarray:

@@ -37,6 +37,7 @@ from kups_relax.io._inputs import (
 from kups_relax.io._invented import format_of, note_on, objection_to_file, objection_to_frame
 from kups_relax.io._lines import text_lines
 from kups_relax.io._molecules import (
+    TIMEOUT,
     Embedding,
     alone,
     entries_from_mol,
@@ -82,15 +83,18 @@ class Stream:
         seed: Of the coordinates that ETKDGv3 makes for SMILES, from 0 to 200000. They depend on
             the molecule and on this alone, not on what else is read.
         n_conformers: How many conformers a molecule without coordinates gets.
+        timeout: Seconds in which each of them must be made; a molecule that takes longer fails.
 
     Raises:
         StructureError: At once: an object has an unknown type. On the way: nothing was given, or
             no file could be read.
-        OptionError: `seed` or `n_conformers` is out of range.
+        OptionError: `seed`, `n_conformers` or `timeout` is out of range.
     """
 
-    def __init__(self, inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> None:
-        self._embedding = Embedding.new(seed, n_conformers)
+    def __init__(
+        self, inputs: Any, *, seed: int = 0, n_conformers: int = 1, timeout: float = TIMEOUT
+    ) -> None:
+        self._embedding = Embedding.new(seed, n_conformers, timeout)
         # Files by place: folders and patterns are looked at once.
         self._files: dict[str, list[Path]] = {}
         for place, item in listed(inputs):
@@ -244,7 +248,9 @@ class _UnreadableFile(Unreadable):
     """A file of which nothing could be read."""
 
 
-def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> list[Entry]:
+def structures_from(
+    inputs: Any, *, seed: int = 0, n_conformers: int = 1, timeout: float = TIMEOUT
+) -> list[Entry]:
     """Read structures from objects and files, in the order in which they are given.
 
     See `Stream`, which does the same one after the other.
@@ -253,6 +259,7 @@ def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> lis
         inputs: As for `Stream`.
         seed: As for `Stream`.
         n_conformers: As for `Stream`.
+        timeout: As for `Stream`.
 
     Returns:
         One entry for each structure.
@@ -267,7 +274,7 @@ def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> lis
         >>> entry.id, entry.n_atoms
         ('H2', 2)
     """
-    return list(Stream(inputs, seed=seed, n_conformers=n_conformers))
+    return list(Stream(inputs, seed=seed, n_conformers=n_conformers, timeout=timeout))
 
 
 def _guarded(

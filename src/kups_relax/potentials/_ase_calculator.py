@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from kups_relax._settings import theirs
 from kups_relax.data import Structure
 from kups_relax.errors import OptionError
 from kups_relax.potentials._base import Evaluation
@@ -149,12 +150,11 @@ class _Session(Session):
         assert structure is not None
         n = structure.n_atoms
         shape, dtype = asked.positions.shape, asked.positions.dtype
-        answer = self._backend.evaluate(
-            _atoms(structure) if fresh else None,
-            np.array(np.asarray(asked.positions)[:, :n, 0].T, np.float64, order="C"),
-            np.array(np.asarray(asked.cell)[..., 0], np.float64),
-            asked.stress,
-        )
+        positions = np.array(np.asarray(asked.positions)[:, :n, 0].T, np.float64, order="C")
+        cell = np.array(np.asarray(asked.cell)[..., 0], np.float64)
+        with theirs():
+            atoms = _atoms(structure) if fresh else None
+            answer = self._backend.evaluate(atoms, positions, cell, asked.stress)
         failed: dict[int, str] = {}
         if isinstance(answer, str):
             failed[0] = f"{structure.id!r} with calculator {self._name}: {answer}"

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from kups_relax._platform import compiler_options, make_room
+from kups_relax._settings import entry_point, own
 from kups_relax.data import Structure
 from kups_relax.errors import PotentialError
 from kups_relax.potentials import (
@@ -44,6 +45,7 @@ class Evaluated:
     energies: np.ndarray | None = None
 
 
+@entry_point
 def evaluate(
     potential: EnergyModel, structures: Sequence[Structure], *, dtype: str = "float64"
 ) -> list[Evaluated]:
@@ -108,7 +110,7 @@ def gives_stress(potential: EnergyModel, size: SizeClass, dtype: Any) -> bool:
 @functools.lru_cache(maxsize=256)
 def _shapes(potential: Potential, size: SizeClass, dtype: np.dtype) -> Evaluation:
     tile = Tile(potential, size, dtype)
-    with jax.enable_x64(dtype == np.float64):
+    with own(dtype):
         return jax.eval_shape(potential.evaluate, tile.positions, tile.cell, tile.terms())
 
 
@@ -120,7 +122,7 @@ def _evaluate_chosen(
     session: Callable[[HostPotential], Session],
 ) -> list[Evaluated]:
     """Evaluate the first lanes of a tile."""
-    with jax.enable_x64(tile.dtype == np.float64):
+    with own(tile.dtype):
         stress = solid and gives_stress(form, tile.size, tile.dtype)
         if isinstance(form, HostPotential):
             empty = [None] * (tile.size.n_lanes - len(structures))

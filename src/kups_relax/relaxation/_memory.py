@@ -8,6 +8,7 @@ import os
 import jax
 import numpy as np
 
+from kups_relax._settings import own
 from kups_relax.errors import CapacityError
 from kups_relax.relaxation._classes import SizeClass
 from kups_relax.relaxation._step import Program
@@ -61,7 +62,7 @@ def tile_bytes(program: Program, size: SizeClass, dtype: np.dtype) -> int:
     # One lane tells: all arrays but a few have the lanes on an axis.
     one = dataclasses.replace(size, n_lanes=1)
     tile = Tile(program.potential, one, dtype, program.coordinates, program.guide)
-    with jax.enable_x64(dtype == np.float64):
+    with own(dtype):
         shape, capacities = tile.positions.shape, dict(one.capacities)
         state = jax.eval_shape(lambda: program.empty(shape, dtype, capacities))
     leaves = jax.tree.leaves(state)

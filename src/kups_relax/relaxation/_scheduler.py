@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
+from kups_relax._settings import Settings, join, own, start
 from kups_relax.potentials import EnergyModel, HostPotential, Session
 from kups_relax.relaxation._batch import Batch, Limits
 from kups_relax.relaxation._checkpoint import Saved
@@ -66,6 +67,7 @@ class Scheduler:
         every: float = math.inf,
     ) -> None:
         self._dtype = np.dtype(dtype)
+        self._outside = Settings.current()
         self._limits = Limits(self._dtype.type(fmax), np.int32(max_steps))
         self._wanted = n_workers
         self._n_workers = 0
@@ -92,9 +94,9 @@ class Scheduler:
                 has under way; a session may cut its own short.
         """
         hand_out = threading.Thread(target=self._hand_out, args=(sink,), name=THREAD, daemon=True)
-        hand_out.start()
         restore = _Restore(saved, self._dtype)
         try:
+            start(hand_out)
             for item in items:
                 if self._queues.stopped:
                     break
@@ -112,15 +114,18 @@ class Scheduler:
             self._queues.end()
             self._start_workers()
             for thread in self._threads:
-                thread.join()
+                join(thread)
         except BaseException:
             self._stop()
             raise
         finally:
-            for thread in self._threads:
-                thread.join()
-            self._events.put(_END)
-            hand_out.join()
+            try:
+                for thread in self._threads:
+                    join(thread)
+            finally:
+                # Nobody may use the sink after this, so a second Ctrl-C has to wait for its thread.
+                _insist(lambda: self._events.put(_END))
+                _insist(lambda: join(hand_out))
         if self._error is not None:
             raise self._error
 
@@ -188,12 +193,12 @@ class Scheduler:
         room = self._n_workers - len(self._threads)
         for _ in range(min(room, self._queues.n_tiles()) if room else 0):
             self._threads.append(threading.Thread(target=self._work, name=THREAD, daemon=True))
-            self._threads[-1].start()
+            start(self._threads[-1])
 
     def _work(self) -> None:
         sessions: dict[EnergyModel, Session] = {}
         try:
-            with jax.enable_x64(self._dtype == np.float64):
+            with own(self._dtype, self._outside):
                 while (chosen := self._queues.choose()) is not None:
                     (program, size), batch = chosen
                     self._run(batch or Batch(program, size, self._dtype), sessions)
@@ -258,6 +263,15 @@ class Scheduler:
         return own[potential]
 
 
+def _insist(wait: Callable[[], object]) -> None:
+    """Wait for something, and raise only then what interrupted it."""
+    try:
+        wait()
+    except KeyboardInterrupt:
+        _insist(wait)
+        raise
+
+
 class _Restore:
     """Brings saved tiles and the structures that belong to them together."""
 
@@ -283,7 +297,7 @@ class _Restore:
                 continue
             del self._jobs[tile]
             try:
-                with jax.enable_x64(self._dtype == np.float64):
+                with own(self._dtype):
                     batch = Batch.restored(saved, jobs, self._dtype)
                 queues.put_aside(batch)
             except ValueError as error:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from kups_relax._platform import make_room
+from kups_relax._settings import own
 from kups_relax.data import Structure
 from kups_relax.errors import PotentialError
 from kups_relax.potentials import Asked, EnergyModel, Evaluation, HostPotential, Potential, Session
@@ -55,7 +56,7 @@ class SinglePoints:
             PotentialError: The potential cannot describe the structure, or failed.
             CapacityError: It is too large for any size class.
         """
-        with jax.enable_x64(self._dtype == np.float64):
+        with own(self._dtype):
             held = self._holds(structure, moved)
             # Where it fails, nothing is held.
             self._last = None

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from kups_relax import io, potentials
+from kups_relax._settings import entry_point
 from kups_relax.data import Structure
 from kups_relax.errors import CapacityError, OptionError, PotentialError, StructureError
 from kups_relax.relaxation import Evaluated, evaluate
@@ -32,6 +33,7 @@ CHECKS = (
 )
 
 
+@entry_point
 def check_potential(
     potential: Any,
     structures: Any,
