@@ -1,0 +1,34 @@
+"""Inputs on which potentials once failed, and what is right for them."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+import kups_relax as kr
+from kups_relax.errors import StructureError
+from kups_relax.neighbors import neighbor_list
+
+
+@pytest.mark.parametrize("n_atoms", [24, 95, 5000])
+def test_case_07_lists_of_scattered_atoms_take_time_in_proportion_to_the_atoms(n_atoms):
+    positions = np.random.default_rng(7).uniform(-5e3, 5e3, (n_atoms, 3))
+    # A grid over these would have 10^9 cells, and take minutes or all memory.
+    i, _, _ = neighbor_list(positions, np.eye(3) * 12.5, [True, False, False], 5.0)
+    assert len(i) < n_atoms
+
+
+def test_case_07_scattered_atoms_relax():
+    positions = np.random.default_rng(7).uniform(-5e3, 5e3, (24, 3))
+    atoms = Atoms("Ar24", positions, cell=np.eye(3) * 12.5, pbc=[True, False, False])
+    argon = kr.potentials.LennardJones(epsilon=0.0104, sigma=3.4, cutoff=5.0)
+    assert kr.relax(atoms, argon).status == ["converged"]
+
+
+def test_case_08_coordinates_of_1e300_are_refused_in_words():
+    with pytest.raises(StructureError, match=r"'huge': positions hold values of up to 1e.300"):
+        neighbor_list(np.array([[0.0] * 3, [1e300, 0, 0]]), None, False, 5.0, label="huge")
+
+
+def test_case_34_an_atom_in_a_long_periodic_cell_is_relaxed_at_once():
+    atoms = Atoms("Si", cell=[2e4] * 3, pbc=[False, False, True])
+    assert kr.relax(atoms, "stillinger-weber", "preconditioned").status == ["converged"]
