@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
+from ase.calculators.calculator import all_changes
+from ase.calculators.emt import EMT
 
 import kups_relax as kr
 from kups_relax.errors import StructureError
@@ -32,3 +35,18 @@ def test_case_08_coordinates_of_1e300_are_refused_in_words():
 def test_case_34_an_atom_in_a_long_periodic_cell_is_relaxed_at_once():
     atoms = Atoms("Si", cell=[2e4] * 3, pbc=[False, False, True])
     assert kr.relax(atoms, "stillinger-weber", "preconditioned").status == ["converged"]
+
+
+class FiveBelow(EMT):
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results["free_energy"] = self.results["energy"] - 5
+
+
+def test_case_21_results_keep_the_free_energy_of_the_calculator():
+    start = bulk("Cu", cubic=True)
+    start.rattle(0.05, seed=1)
+    result = kr.relax(start, kr.potentials.AseCalculator(FiveBelow), fmax=0.05)
+    [atoms], [energy] = result.atoms, result.energy
+    assert atoms.get_potential_energy() == energy
+    assert atoms.get_potential_energy(force_consistent=True) == energy - 5

@@ -23,7 +23,8 @@ from kups_relax.relaxation import SinglePoints
 class JaxCalculator(Calculator):
     """Calculate with any of our potentials, as `relax` does.
 
-    Energy, free energy (the same) and forces come from every potential; stress and the energies
+    Energy, free energy (the same, but for calculators that tell another) and forces come from every
+    potential; stress and the energies
     of atoms from those that have them: a property that is missing for a structure raises
     PropertyNotImplementedError. All that a potential has is computed in one call and kept, so
     asking again costs nothing. Moving atoms compiles nothing, nor does another structure of the
@@ -125,7 +126,8 @@ class JaxCalculator(Calculator):
             raise StructureError(f"{entry} ({self._label()} was asked for it.)")
         got = self._points.evaluate(entry, moved=self._seen is not None and self._seen() is atoms)
         self._seen = weakref.ref(atoms)
-        self.results = {"energy": got.energy, "free_energy": got.energy, "forces": got.forces}
+        free_energy = got.energy if got.free_energy is None else got.free_energy
+        self.results = {"energy": got.energy, "free_energy": free_energy, "forces": got.forces}
         if got.energies is not None:
             self.results["energies"] = got.energies
         if got.stress is not None:

@@ -1,6 +1,7 @@
 """Pairs of atoms within a cutoff, for any cell, in one order."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -115,7 +116,7 @@ def _candidates(
     Returns:
         i, j: (n,) int64. shifts: (n, 3) float64, whole numbers.
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     basis, change = _reduced(cell, pbc)
     inverse = np.linalg.pinv(basis)
@@ -124,7 +125,7 @@ def _candidates(
     # What rounding could push over the edge is found here and judged by the caller.
     reach = cutoff * (1 + 1e-6) + 1e-13 * float(np.abs(positions).max())
     owners, steps = _images(inside @ inverse, reach * np.linalg.norm(inverse, axis=0), pbc, where)
-    home, images = cKDTree(inside), cKDTree(inside[owners] + _combine(steps, basis))
+    home, images = KDTree(inside), KDTree(inside[owners] + _combine(steps, basis))
     if home.n * images.n > MAX_PAIRS:
         n_pairs = int(home.count_neighbors(images, reach))
         if n_pairs > MAX_PAIRS:
@@ -148,7 +149,8 @@ def _reduced(cell: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         return cell, np.eye(3)
     from ase.geometry.minkowski_reduction import minkowski_reduce
 
-    change = np.asarray(minkowski_reduce(cell, pbc)[1], np.float64)
+    axes: Any = pbc
+    change = np.asarray(minkowski_reduce(cell, axes)[1], np.float64)
     return change @ cell, change
 
 

@@ -28,6 +28,9 @@ class AseCalculator(HostPotential):
     A calculator that raises, hangs, ends its process, or gives no proper forces fails its
     structure alone; the reason names both. One without a stress serves as long as cells are fixed.
 
+    Where a calculator tells a free energy, optimizers follow that, as in ASE: it is what the forces
+    are the slope of. Results have both.
+
     With `workers=0` structures are evaluated one at a time, in this process; with more, in that
     many processes at once, each a fresh interpreter with the environment of this one. It starts
     in about a quarter of a second, and then imports what the factory needs. Set OMP_NUM_THREADS=1
@@ -158,8 +161,8 @@ class _Session(Session):
         failed: dict[int, str] = {}
         if isinstance(answer, str):
             failed[0] = f"{structure.id!r} with calculator {self._name}: {answer}"
-            answer = (0.0, np.zeros((n, 3)), None)
-        energy, rows, tensor = answer
+            answer = (0.0, np.zeros((n, 3)), None, None)
+        energy, rows, tensor, free_energy = answer
         forces = np.zeros(shape, dtype)
         forces[:, :n, 0] = rows.T
         stress = None
@@ -167,7 +170,10 @@ class _Session(Session):
             stress = np.full((3, 3, 1), np.nan, dtype)
             if tensor is not None:
                 stress[..., 0] = tensor
-        return Evaluation(np.full(1, energy, dtype), forces, stress), failed  # pyright: ignore
+        free_energy = energy if free_energy is None else free_energy
+        energies: Any = np.array([[energy], [free_energy]], dtype)
+        shown: Any = forces, stress
+        return Evaluation(energies[0], *shown, free_energy=energies[1]), failed
 
     def interrupt(self) -> None:
         self._backend.interrupt()

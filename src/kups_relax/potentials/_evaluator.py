@@ -17,8 +17,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 # Energy in eV, (n_atoms, 3) forces in eV/Angstrom, (3, 3) stress in eV/Angstrom^3 where there is
-# one; or why there is no answer, and what to do.
-Answer: TypeAlias = tuple[float, np.ndarray, np.ndarray | None] | str
+# one, energy that is consistent with the forces where there is another; or why there is no answer,
+# and what to do.
+Answer: TypeAlias = tuple[float, np.ndarray, np.ndarray | None, float | None] | str
 
 
 class Fault(Exception):
@@ -93,7 +94,23 @@ def _ask(atoms: Any, stress: bool) -> Answer:
     forces = _get(calculator.get_forces, atoms, "forces")
     energy = _get(calculator.get_potential_energy, atoms, "energy")
     forces = _numbers(calculator, "forces", forces, [(n, 3)])
-    return float(_numbers(calculator, "an energy", energy, [()])), forces, tensor
+    energy = float(_numbers(calculator, "an energy", energy, [()]))
+    return energy, forces, tensor, _free_energy(calculator, atoms)
+
+
+def _free_energy(calculator: Any, atoms: Any) -> float | None:
+    """Ask for the energy that forces are the slope of, of calculators that say they have one."""
+    if "free_energy" not in (getattr(calculator, "implemented_properties", None) or ()):
+        return None
+
+    def ask(atoms: Any) -> Any:
+        return calculator.get_potential_energy(atoms, force_consistent=True)
+
+    try:
+        energy = _get(ask, atoms, "free energy")
+    except _NotGiven:
+        return None  # declared, and not there for this structure
+    return float(_numbers(calculator, "a free energy", energy, [()]))
 
 
 def _tensor(calculator: Any, atoms: Any) -> np.ndarray | None:

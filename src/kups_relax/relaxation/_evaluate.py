@@ -36,12 +36,14 @@ class Evaluated:
         forces: (n_atoms, 3) float64, eV/Angstrom.
         stress: (3, 3) float64, eV/Angstrom^3, ASE's sign; None where the potential has none.
         energies: (n_atoms,) float64, eV, shares of the atoms; None where there are none.
+        free_energy: eV, what the forces are the slope of; None: the energy.
     """
 
     energy: float
     forces: np.ndarray
     stress: np.ndarray | None = None
     energies: np.ndarray | None = None
+    free_energy: float | None = None
 
 
 def evaluate(
@@ -146,6 +148,7 @@ def take_lane(form: EnergyModel, got: Evaluation, lane: int, n_atoms: int) -> Ev
         forces=_rows(np.asarray(got.forces)[:, :n_atoms, lane].T),
         stress=given(stress) if isinstance(form, HostPotential) else stress,
         energies=None if energies is None else _rows(energies),
+        free_energy=None if got.free_energy is None else float(np.asarray(got.free_energy)[lane]),
     )
 
 
