@@ -1,10 +1,12 @@
 """`relax`: from what users have to what they want."""
 
+import contextlib
 import hashlib
 import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -35,6 +37,9 @@ from kups_relax.relaxation import (
 
 log = logging.getLogger("kups_relax")
 # What becomes of single structures: a name of its own, so that it can be silenced alone.
+
+# What runs within `one_caution` have warned of.
+_said: ContextVar[set[str] | None] = ContextVar("said", default=None)
 
 # How structures end that did not go wrong.
 _ORDERLY = ("converged", "max_steps")
@@ -153,9 +158,18 @@ def relax(
         every=checkpoint or math.inf,
     )
 
+    said = _said.get()
+    said = set() if said is None else said
+
     def job(number: int, entry: io.Entry) -> Job | Refused:
         every = trajectories.every(number, entry)
-        return _job(number, entry, potential, optimizer, cell, dtype, every, n_workers)
+        made = _job(number, entry, potential, optimizer, cell, dtype, every, n_workers)
+        if isinstance(made, Job):
+            text = potential.caution(made.structure)
+            if text is not None and text not in said:
+                said.add(text)
+                log.warning("%s: %s", made.structure.id, text)
+        return made
 
     try:
         return _run(entries, scheduler, keep, job, progress=progress, strict=strict)
@@ -217,6 +231,16 @@ def _run(
     finally:
         shown.close()
     return keep.result(n_read)
+
+
+@contextlib.contextmanager
+def one_caution() -> Iterator[None]:
+    """Have several runs log each caution of a potential once, as if they were one."""
+    token = _said.set(set())
+    try:
+        yield
+    finally:
+        _said.reset(token)
 
 
 def _check_options(

@@ -50,3 +50,23 @@ def test_case_21_results_keep_the_free_energy_of_the_calculator():
     [atoms], [energy] = result.atoms, result.energy
     assert atoms.get_potential_energy() == energy
     assert atoms.get_potential_energy(force_consistent=True) == energy - 5
+
+
+def test_case_15_a_calculator_as_the_potential_is_taken_as_one():
+    start = bulk("Cu", cubic=True)
+    start.rattle(0.05, seed=1)
+    result = kr.relax(start, EMT(), fmax=0.05)
+    assert result.converged.all()
+    wrapped = kr.relax(start, kr.potentials.AseCalculator(EMT), fmax=0.05)
+    assert result.fingerprint[0] == wrapped.fingerprint[0]
+
+
+@pytest.mark.parametrize("number", [119, 200, -3])
+@pytest.mark.parametrize("potential", ["emt", "morse:cutoff=5", "lennard-jones:cutoff=5"])
+def test_case_06_numbers_of_no_element_raise_nothing(number, potential):
+    atoms = bulk("Cu", cubic=True)
+    atoms.numbers[0] = number
+    result = kr.relax(atoms, potential, max_steps=0)
+    assert "raised" not in result.reason[0]
+    if potential == "emt":
+        assert f"atomic number of atom 0 is {number}" in result.reason[0]

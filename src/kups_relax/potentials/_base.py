@@ -89,6 +89,14 @@ class EnergyModel(abc.ABC):
         del structure
         return self
 
+    def caution(self, structure: Structure) -> str | None:
+        """Say why what a structure gets is not to be relied on; None: nothing speaks against it.
+
+        A run logs each such sentence once, with the first structure of which it is true.
+        """
+        del structure
+        return None
+
     @abc.abstractmethod
     def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
         """Make the arrays of one structure, on the host.

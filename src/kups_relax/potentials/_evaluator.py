@@ -78,7 +78,7 @@ class Evaluator:
         known = all(callable(getattr(calculator, n, None)) for n in _METHODS)
         if isinstance(calculator, type) or not known:
             raise Fault(
-                f"the factory returned {repr(calculator)[:80]}, which is no ASE calculator; "
+                f"the factory returned {_shown(calculator)}, which is no ASE calculator; "
                 "expected an object with get_potential_energy and get_forces, such as EMT()."
             )
         return calculator
@@ -118,7 +118,7 @@ def _tensor(calculator: Any, atoms: Any) -> np.ndarray | None:
         return None
     try:
         stress = _get(calculator.get_stress, atoms, "stress")
-    except _NotGiven:
+    except (_NotGiven, _Unable):
         return None  # a fixed cell needs none
     stress = _numbers(calculator, "a stress", stress, [(6,), (3, 3)])
     if stress.shape == (3, 3):
@@ -128,7 +128,11 @@ def _tensor(calculator: Any, atoms: Any) -> np.ndarray | None:
 
 
 class _NotGiven(Fault):
-    pass
+    """There is no such property."""
+
+
+class _Unable(Fault):
+    """There is one, and not for this structure."""
 
 
 def _get(method: Callable[[Any], Any], atoms: Any, what: str) -> Any:
@@ -137,6 +141,12 @@ def _get(method: Callable[[Any], Any], atoms: Any, what: str) -> Any:
         return method(atoms)
     except NotImplementedError as error:
         known = getattr(atoms.calc, "implemented_properties", None)
+        if not _is_missing(error, known, what):
+            raise _Unable(
+                f"{name} raised {described(error)}. It gives {', '.join(known or ())}, so this "
+                "structure, or a setting, is what it cannot do. Leave the structure out, or choose "
+                "another calculator."
+            ) from error
         has = f"; it gives {', '.join(known)}" if known else ""
         raise _NotGiven(
             f"{name} gives no {what} ({described(error)}){has}. Choose a calculator that gives "
@@ -149,12 +159,20 @@ def _get(method: Callable[[Any], Any], atoms: Any, what: str) -> Any:
         ) from error
 
 
+def _is_missing(error: Exception, known: Any, what: str) -> bool:
+    """Whether a calculator has no such property, as told from what it cannot do besides."""
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    missing = isinstance(error, PropertyNotImplementedError)
+    return missing or what.replace(" ", "_") not in (known or ())
+
+
 def _numbers(calculator: Any, what: str, value: Any, shapes: list[tuple[int, ...]]) -> np.ndarray:
     try:
         array = np.array(value, np.float64)
         got = f"of shape {array.shape}"
     except (TypeError, ValueError):
-        array, got = None, f"that is {repr(value)[:60]}"
+        array, got = None, f"that is {_shown(value)}"
     if array is None or array.shape not in shapes:
         expected = " or ".join(map(str, shapes))
         raise Fault(
@@ -162,6 +180,12 @@ def _numbers(calculator: Any, what: str, value: Any, shapes: list[tuple[int, ...
             f"{expected}. Repair the calculator."
         )
     return array
+
+
+def _shown(value: Any) -> str:
+    # As `kups_relax.errors.shown`, which a worker process cannot import.
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def described(error: BaseException) -> str:

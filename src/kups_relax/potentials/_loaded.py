@@ -1,5 +1,6 @@
 """Potentials that others wrote, found by where they are defined."""
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -8,6 +9,7 @@ import inspect
 import os
 import pathlib
 import sys
+import threading
 from types import ModuleType
 from typing import Any
 
@@ -15,12 +17,21 @@ from kups_relax.errors import OptionError
 
 FORM = "package.module:factory or model.py:factory"
 
+# No other process can import these by name.
 _from_files: dict[str, ModuleType] = {}
+_ONE_AT_A_TIME = threading.Lock()
 
 
-def from_files() -> list[ModuleType]:
-    """Return the modules that were loaded from files: no other process can import them by name."""
-    return list(_from_files.values())
+def serialize(value: Any) -> bytes:
+    """Pickle a value for another process, lambdas and what is defined in files by their content."""
+    import cloudpickle
+
+    # What is registered is known to the whole process.
+    with _ONE_AT_A_TIME, contextlib.ExitStack() as undo:
+        for module in _from_files.values():
+            cloudpickle.register_pickle_by_value(module)
+            undo.callback(cloudpickle.unregister_pickle_by_value, module)
+        return cloudpickle.dumps(value)
 
 
 def is_location(text: str) -> bool:
