@@ -1,7 +1,7 @@
 """Pairs of atoms within a cutoff, for any cell, in one order."""
 
+import itertools
 import math
-from typing import Any
 
 import numpy as np
 
@@ -141,16 +141,26 @@ def _candidates(
 def _reduced(cell: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return vectors of the same lattice that are not skewed, and how they are made of the cell's.
 
-    Across a skewed cell many images are near that are not within as many times its vectors.
+    Across a skewed cell many images are near that are not within as many times its vectors. Each
+    vector is made shorter by the others, as long as one can be (Semaev 2001,
+    doi:10.1007/3-540-44670-2_13).
     """
-    inverse = np.linalg.pinv(cell)
-    skew = np.linalg.norm(cell, axis=1) * np.linalg.norm(inverse, axis=0)
-    if skew.max() <= _SKEWED:
-        return cell, np.eye(3)
-    from ase.geometry.minkowski_reduction import minkowski_reduce
-
-    axes: Any = pbc
-    change = np.asarray(minkowski_reduce(cell, axes)[1], np.float64)
+    change = np.eye(3)
+    skew = np.linalg.norm(cell, axis=1) * np.linalg.norm(np.linalg.pinv(cell), axis=0)
+    shorter = skew.max() > _SKEWED
+    while shorter:
+        shorter = False
+        for axis in np.flatnonzero(pbc):
+            rest = [k for k in np.flatnonzero(pbc) if k != axis]
+            vectors = change @ cell
+            along = np.linalg.lstsq(vectors[rest].T, vectors[axis], rcond=None)[0]
+            # In three dimensions the nearest point of the others is around where it lies on them.
+            near = np.round(along) + np.array(list(itertools.product((-1, 0, 1), repeat=len(rest))))
+            tried = change[axis] - near @ change[rest]
+            lengths = np.linalg.norm(tried @ cell, axis=1)
+            best = int(lengths.argmin())
+            if lengths[best] < np.linalg.norm(vectors[axis]) * (1 - 1e-9):
+                change[axis], shorter = tried[best], True
     return change @ cell, change
 
 
