@@ -19,7 +19,13 @@ from kups_relax._progress import Progress
 from kups_relax._record import Record
 from kups_relax._result import Results
 from kups_relax.data import Structure
-from kups_relax.errors import CapacityError, OptionError, PotentialError, StructureError
+from kups_relax.errors import (
+    CapacityError,
+    OptionError,
+    PotentialError,
+    StructureError,
+    described,
+)
 from kups_relax.internals import guide_of
 from kups_relax.relaxation import (
     Job,
@@ -28,6 +34,7 @@ from kups_relax.relaxation import (
     Refused,
     Scheduler,
     axis_lengths,
+    check_range,
     fitted,
     gives_stress,
     has_volume,
@@ -277,6 +284,7 @@ def _job(
         moving, moves = coordinates.coordinates_of(entry, cell)
         form = potential.specialize(entry)
         prepared: Mapping[str, np.ndarray] = form.prepare(entry)
+        check_range(form, entry, prepared, dtype)
         lengths = axis_lengths(form, prepared) | axis_lengths(moving, moves)
         size = size_class(form, entry.n_atoms, lengths)
         guide, hints = None, None
@@ -297,7 +305,7 @@ def _job(
         return Refused(number, entry, str(error))
     except Exception as error:  # whatever a potential of the user's own may raise
         log.info("%s raised", potential.name, exc_info=True)
-        reason = f"{entry.id!r}: {potential.name} raised {type(error).__name__}: {error}"
+        reason = f"{entry.id!r}: {potential.name} raised {described(error)}"
         return Refused(number, entry, reason)
     return Job(
         number=number,

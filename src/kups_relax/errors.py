@@ -17,6 +17,17 @@ def shown(value: Any, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def described(error: BaseException, most: int = 300) -> str:
+    """Tell an exception on one line: its type and what it says, cut where it is long.
+
+    Args:
+        error: Whatever a library or a user's code raised.
+        most: Characters.
+    """
+    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 class KupsRelaxError(Exception):
     """Base of every error that kups_relax raises on purpose."""
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.calculators.emt import EMT
 
+import kups_relax as kr
 from kups_relax import potentials
 from kups_relax.data import Structure
 from kups_relax.errors import PotentialError, StructureError
@@ -125,3 +127,27 @@ def test_the_other_direction_of_an_edge_is_found_however_far_the_images():
         assert np.array_equal(i[reverse], j)
         assert np.array_equal(j[reverse], i)
         assert np.array_equal(shifts[reverse], -shifts)
+
+
+def test_parameters_that_float32_cannot_hold_are_refused_there():
+    pair = Atoms("Ar2", [[0, 0, 0], [0, 0, 3.6]])
+    strong = LennardJones(epsilon=1e38, sigma=3.4)
+    options = {"max_steps": 0, "progress": False}
+    [reason] = kr.relax(pair, strong, dtype="float32", **options).reason
+    assert "lennard-jones has epsilon4 of up to 4e+38" in reason
+    assert "Use dtype='float64'" in reason
+    assert kr.relax(pair, strong, **options).status != ["failed"]
+    pair.calc = kr.ase.JaxCalculator(strong, dtype="float32")
+    with pytest.raises(PotentialError, match="float32 holds numbers up to"):
+        pair.get_potential_energy()
+
+
+def test_what_a_potential_raises_is_told_on_one_line():
+    class Broken(potentials.EMT):
+        def prepare(self, structure):
+            raise KeyError("\n".join(f"line {i}" for i in range(200)))
+
+    [reason] = kr.relax(Atoms("Cu"), Broken(), progress=False).reason
+    assert "emt raised KeyError" in reason
+    assert len(reason) < 400
+    assert "\n" not in reason

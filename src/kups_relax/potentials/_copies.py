@@ -4,7 +4,7 @@ import functools
 import pickle
 from typing import Any
 
-from kups_relax.errors import OptionError, shown
+from kups_relax.errors import OptionError, described, shown
 from kups_relax.potentials._loaded import serialize
 
 _METHODS = ("get_potential_energy", "get_forces")
@@ -65,10 +65,9 @@ def _pickled_anew(calculator: Any, error: Exception) -> bytes:
             raise ValueError("its parameters are not all that it is made of")
         return _pickled(fresh)
     except Exception as second:
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise OptionError(
-            f"the calculator {shown(calculator)} cannot be copied ({text}; "
-            f"{cls.__name__}(**parameters): {' '.join(str(second).split())[:100]}), and each "
-            "structure needs one of its own. Give a function that makes it, "
+            f"the calculator {shown(calculator)} cannot be copied ({described(error, 150)}; "
+            f"{cls.__name__}(**parameters): {described(second, 150)}), and each structure "
+            "needs one of its own. Give a function that makes it, "
             f"AseCalculator(lambda: {cls.__name__}(...))."
         ) from error

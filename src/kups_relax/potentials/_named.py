@@ -3,7 +3,7 @@
 from typing import Any
 
 from kups_relax._options import build
-from kups_relax.errors import OptionError, shown
+from kups_relax.errors import OptionError, described, shown
 from kups_relax.potentials._ase_calculator import AseCalculator
 from kups_relax.potentials._base import EnergyModel, Potential
 from kups_relax.potentials._copies import is_calculator
@@ -77,10 +77,9 @@ def _made_by(factory: Any) -> EnergyModel | None:
     try:
         found = factory()
     except Exception as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise OptionError(
-            f"the potential is the function {shown(factory)}, which raised {text}; expected "
-            f"{_EXPECTED}."
+            f"the potential is the function {shown(factory)}, which raised {described(error)}; "
+            f"expected {_EXPECTED}."
         ) from error
     if is_calculator(found) and not isinstance(found, type | EnergyModel):
         return AseCalculator(factory)

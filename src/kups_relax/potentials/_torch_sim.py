@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kups_relax.data import Structure
-from kups_relax.errors import OptionError, PotentialError, shown
+from kups_relax.errors import OptionError, PotentialError, described, shown
 from kups_relax.potentials._base import Evaluation
 from kups_relax.potentials._host import Asked, HostPotential, Session
 from kups_relax.potentials._species import symbols_of
@@ -196,7 +196,7 @@ class _Session(Session):
             out = self._model(rows.state(arrays))
         except Exception as error:
             raise PotentialError(
-                f"{_named(self._model)} raised {type(error).__name__}: {error}. Leave the "
+                f"{_named(self._model)} raised {described(error)}. Leave the "
                 "structure out, or call the model with it alone to see why."
             ) from error
         shapes = {"energy": (len(members),), "forces": (len(rows.atoms), 3)}

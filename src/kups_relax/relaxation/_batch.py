@@ -11,7 +11,7 @@ import numpy as np
 
 from kups_relax._platform import make_room
 from kups_relax.data import Terms
-from kups_relax.errors import CapacityError, PotentialError, StructureError
+from kups_relax.errors import CapacityError, PotentialError, StructureError, described
 from kups_relax.potentials import Asked, EnergyModel, Evaluation, HostPotential, Session
 from kups_relax.potentials._host import given
 from kups_relax.relaxation._checkpoint import Saved
@@ -327,8 +327,7 @@ class Batch:
                     n_steps=0,
                     n_evaluations=1,
                     status=Status.FAILED,
-                    reason=f"{s.id!r}: {job.program.potential.name} raised "
-                    f"{type(error).__name__}: {error}",
+                    reason=f"{s.id!r}: {job.program.potential.name} raised {described(error)}",
                 )
             )
             self._free(lane)

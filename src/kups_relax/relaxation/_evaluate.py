@@ -22,7 +22,7 @@ from kups_relax.potentials import (
     Terms,
 )
 from kups_relax.potentials._host import given
-from kups_relax.relaxation._classes import SizeClass, axis_lengths, size_class
+from kups_relax.relaxation._classes import SizeClass, axis_lengths, check_range, size_class
 from kups_relax.relaxation._step import evaluate_tile
 from kups_relax.relaxation._tiles import Tile
 
@@ -67,6 +67,7 @@ def evaluate(
     for number, structure in enumerate(structures):
         form = potential.specialize(structure)
         prepared = form.prepare(structure)
+        check_range(form, structure, prepared, dtype)
         size = size_class(form, structure.n_atoms, axis_lengths(form, prepared))
         key = (form, size, has_volume(structure))
         groups.setdefault(key, []).append((number, prepared))
