@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
@@ -134,9 +135,11 @@ def test_a_calculator_over_jax_takes_a_calculator():
 
 def test_an_element_that_a_calculator_does_not_know_is_told_in_its_words():
     silane = rattled("SiH4")
-    [reason] = relax(EMT(), [silane]).reason
-    assert "EMT raised NotImplementedError: No EMT-potential for Si" in reason
-    assert "gives no forces" not in reason
+    # Of a crystal the stress is asked for first, which leaves this calculator half made.
+    for start in (silane, bulk("Si")):
+        [reason] = relax(EMT(), [start]).reason
+        assert "EMT raised NotImplementedError: No EMT-potential for Si" in reason
+        assert "gives no forces" not in reason
     silane.calc = EMT()
     with pytest.raises(kr.errors.CalculatorError, match=r"No EMT-potential for Si.*what it cannot"):
         kr.ase.LBFGS(silane, logfile=None).run(steps=1)

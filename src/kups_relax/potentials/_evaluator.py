@@ -90,12 +90,20 @@ _METHODS = ("get_potential_energy", "get_forces")
 def _ask(atoms: Any, stress: bool) -> Answer:
     """Ask for what is most to compute first: what comes with it is then there already."""
     calculator, n = atoms.calc, len(atoms)
-    tensor = _tensor(calculator, atoms) if stress else None
+    tensor, unable = _tensor(calculator, atoms) if stress else (None, None)
+    try:
+        energy, forces = _energy_and_forces(calculator, atoms, n)
+    except Fault as fault:
+        # What it could not do at first says more than what it stumbles over then.
+        raise unable or fault from fault
+    return energy, forces, tensor, _free_energy(calculator, atoms)
+
+
+def _energy_and_forces(calculator: Any, atoms: Any, n: int) -> tuple[float, np.ndarray]:
     forces = _get(calculator.get_forces, atoms, "forces")
     energy = _get(calculator.get_potential_energy, atoms, "energy")
     forces = _numbers(calculator, "forces", forces, [(n, 3)])
-    energy = float(_numbers(calculator, "an energy", energy, [()]))
-    return energy, forces, tensor, _free_energy(calculator, atoms)
+    return float(_numbers(calculator, "an energy", energy, [()])), forces
 
 
 def _free_energy(calculator: Any, atoms: Any) -> float | None:
@@ -113,18 +121,21 @@ def _free_energy(calculator: Any, atoms: Any) -> float | None:
     return float(_numbers(calculator, "a free energy", energy, [()]))
 
 
-def _tensor(calculator: Any, atoms: Any) -> np.ndarray | None:
+def _tensor(calculator: Any, atoms: Any) -> tuple[np.ndarray | None, Fault | None]:
+    """Ask for the stress; where there is none, say why: a fixed cell needs none."""
     if not callable(getattr(calculator, "get_stress", None)):
-        return None
+        return None, None
     try:
         stress = _get(calculator.get_stress, atoms, "stress")
-    except (_NotGiven, _Unable):
-        return None  # a fixed cell needs none
+    except _NotGiven:
+        return None, None
+    except _Unable as unable:
+        return None, unable
     stress = _numbers(calculator, "a stress", stress, [(6,), (3, 3)])
     if stress.shape == (3, 3):
-        return stress
+        return stress, None
     xx, yy, zz, yz, xz, xy = stress
-    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]), None
 
 
 class _NotGiven(Fault):
