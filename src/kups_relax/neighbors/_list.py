@@ -39,7 +39,7 @@ def neighbor_list(
     vectors of axes that are not periodic do not matter.
 
     Costs time and memory in proportion to the atoms and the pairs, however far apart the atoms
-    are and whatever the shape of the cell: 45 ms for 4000 atoms with 33 neighbours each, and at
+    are and whatever the shape of the cell: 53 ms for 4000 atoms with 39 neighbours each, and at
     least 0.3 ms.
 
     Args:
@@ -120,11 +120,13 @@ def _candidates(
 
     basis, change = _reduced(cell, pbc)
     inverse = np.linalg.pinv(basis)
-    wraps = np.where(pbc, np.floor(positions @ inverse), 0.0)
+    wraps = np.where(pbc, np.floor(_combine(positions, inverse)), 0.0)
     inside = positions - _combine(wraps, basis)
     # What rounding could push over the edge is found here and judged by the caller.
     reach = cutoff * (1 + 1e-6) + 1e-13 * float(np.abs(positions).max())
-    owners, steps = _images(inside @ inverse, reach * np.linalg.norm(inverse, axis=0), pbc, where)
+    owners, steps = _images(
+        _combine(inside, inverse), reach * np.linalg.norm(inverse, axis=0), pbc, where
+    )
     home, images = KDTree(inside), KDTree(inside[owners] + _combine(steps, basis))
     if home.n * images.n > MAX_PAIRS:
         n_pairs = int(home.count_neighbors(images, reach))
@@ -132,10 +134,13 @@ def _candidates(
             _refuse_collapse(n_pairs, "pairs", MAX_PAIRS, len(positions), reach, where)
     found = home.sparse_distance_matrix(images, reach, output_type="ndarray")
     i, image = found["i"], found["j"]
-    j, steps = owners[image], steps[image]
-    other = (i != j) | steps.any(axis=1)
-    i, j, steps = i[other], j[other], steps[other]
-    return i, j, (steps + wraps[i] - wraps[j]) @ change
+    # An atom is no neighbour of itself, where it stands.
+    other = np.where(steps.any(axis=1), -1, owners)[image] != i
+    i, image = i[other], image[other]
+    j, shifts = owners[image], steps[image]
+    if wraps.any():
+        shifts = shifts + wraps[i] - wraps[j]
+    return i, j, shifts if basis is cell else _combine(shifts, change)
 
 
 def _reduced(cell: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +152,9 @@ def _reduced(cell: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """
     change = np.eye(3)
     skew = np.linalg.norm(cell, axis=1) * np.linalg.norm(np.linalg.pinv(cell), axis=0)
-    shorter = skew.max() > _SKEWED
+    if skew.max() <= _SKEWED:
+        return cell, change
+    shorter = True
     while shorter:
         shorter = False
         for axis in np.flatnonzero(pbc):
@@ -167,7 +174,7 @@ def _reduced(cell: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def _images(
     fractional: np.ndarray, margin: np.ndarray, pbc: np.ndarray, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """List the images of atoms that could be near one of the atoms, these themselves first.
+    """List the images of atoms that could be near one of the atoms, these themselves among them.
 
     Args:
         fractional: (n_atoms, 3), where they are.
