@@ -57,7 +57,7 @@ def test_ase_and_rdkit_wait_until_they_are_needed():
         import sys
         import kups_relax
         from kups_relax import io, neighbors, ops, optimizers, potentials, relax, testing, verify
-        print(sorted({"ase", "rdkit", "vesin"} & set(sys.modules)))
+        print(sorted({"ase", "rdkit", "scipy.spatial"} & set(sys.modules)))
     """)
     assert loaded.strip() == "[]"
 

@@ -37,6 +37,7 @@ class Record:
         reason: Why it did not converge, and what to do; "" if it did.
         frames: Its trajectory, where one is kept.
         finished: When, seconds since 1970.
+        free_energy: eV, what the forces are the slope of; None: the energy.
     """
 
     number: int
@@ -55,6 +56,7 @@ class Record:
     reason: str
     frames: tuple[Frame, ...] = ()
     finished: float = dataclasses.field(default_factory=time.time)
+    free_energy: float | None = None
 
     @classmethod
     def of(cls, item: Outcome | Refused) -> "Record":
@@ -81,6 +83,7 @@ class Record:
             status=item.status.label,
             reason=item.reason,
             frames=item.frames,
+            free_energy=item.free_energy if known else None,
         )
 
     @property
@@ -91,7 +94,7 @@ class Record:
             self.cell,
             self.forces,
             self.stress,
-            np.array([self.energy, self.fmax]),
+            energies(self.energy, self.fmax, self.free_energy),
             f"{self.n_steps} {self.status}",
         )
 
@@ -114,11 +117,18 @@ class Record:
                 self.positions,
                 self.cell,
                 energy=self.energy if known else None,
+                free_energy=self.free_energy,
                 forces=self.forces,
                 stress=self.stress,
             )
         atoms.info["status"] = self.status
         return atoms
+
+
+def energies(energy: float, fmax: float, free_energy: float | None) -> np.ndarray:
+    """Return what a fingerprint holds of them: a free energy where it is not the energy."""
+    same = free_energy is None or free_energy == energy
+    return np.array([energy, fmax] if same else [energy, fmax, free_energy])
 
 
 def fingerprint(*parts: np.ndarray | str | None) -> str:
@@ -141,7 +151,7 @@ def frame_atoms(atoms: Any, cell: Any, frame: Frame) -> Any:
     copy.set_cell(cell if frame.cell is None else frame.cell, apply_constraint=False)
     copy.set_positions(frame.positions, apply_constraint=False)
     copy.info["step"] = frame.step
-    io.attach(copy, frame.energy, frame.forces)
+    io.attach(copy, frame.energy, frame.forces, free_energy=frame.free_energy)
     return copy
 
 

@@ -1,10 +1,12 @@
 """`relax`: from what users have to what they want."""
 
+import contextlib
 import hashlib
 import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -17,7 +19,13 @@ from kups_relax._record import Record
 from kups_relax._result import Results
 from kups_relax._settings import entry_point, theirs
 from kups_relax.data import Structure
-from kups_relax.errors import CapacityError, OptionError, PotentialError, StructureError
+from kups_relax.errors import (
+    CapacityError,
+    OptionError,
+    PotentialError,
+    StructureError,
+    described,
+)
 from kups_relax.internals import guide_of
 from kups_relax.relaxation import (
     Job,
@@ -26,6 +34,7 @@ from kups_relax.relaxation import (
     Refused,
     Scheduler,
     axis_lengths,
+    check_range,
     fitted,
     gives_stress,
     has_volume,
@@ -35,6 +44,9 @@ from kups_relax.relaxation import (
 
 log = logging.getLogger("kups_relax")
 # What becomes of single structures: a name of its own, so that it can be silenced alone.
+
+# What runs within `one_caution` have warned of.
+_said: ContextVar[set[str] | None] = ContextVar("said", default=None)
 
 # How structures end that did not go wrong.
 _ORDERLY = ("converged", "max_steps")
@@ -159,9 +171,18 @@ def relax(
         every=checkpoint or math.inf,
     )
 
+    said = _said.get()
+    said = set() if said is None else said
+
     def job(number: int, entry: io.Entry) -> Job | Refused:
         every = trajectories.every(number, entry)
-        return _job(number, entry, potential, optimizer, cell, dtype, every, n_workers)
+        made = _job(number, entry, potential, optimizer, cell, dtype, every, n_workers)
+        if isinstance(made, Job):
+            text = potential.caution(made.structure)
+            if text is not None and text not in said:
+                said.add(text)
+                log.warning("%s: %s", made.structure.id, text)
+        return made
 
     try:
         return _run(entries, scheduler, keep, job, progress=progress, strict=strict)
@@ -229,6 +250,16 @@ def _read_outside(entries: Iterator[io.Entry]) -> Iterator[io.Entry]:
         yield entry
 
 
+@contextlib.contextmanager
+def one_caution() -> Iterator[None]:
+    """Have several runs log each caution of a potential once, as if they were one."""
+    token = _said.set(set())
+    try:
+        yield
+    finally:
+        _said.reset(token)
+
+
 def _check_options(
     fmax: float, max_steps: int, dtype: str, n_workers: int | None, checkpoint: float | None
 ) -> None:
@@ -264,6 +295,7 @@ def _job(
         moving, moves = coordinates.coordinates_of(entry, cell)
         form = potential.specialize(entry)
         prepared: Mapping[str, np.ndarray] = form.prepare(entry)
+        check_range(form, entry, prepared, dtype)
         lengths = axis_lengths(form, prepared) | axis_lengths(moving, moves)
         size = size_class(form, entry.n_atoms, lengths)
         guide, hints = None, None
@@ -284,7 +316,7 @@ def _job(
         return Refused(number, entry, str(error))
     except Exception as error:  # whatever a potential of the user's own may raise
         log.info("%s raised", potential.name, exc_info=True)
-        reason = f"{entry.id!r}: {potential.name} raised {type(error).__name__}: {error}"
+        reason = f"{entry.id!r}: {potential.name} raised {described(error)}"
         return Refused(number, entry, reason)
     return Job(
         number=number,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kups_relax import optimizers
-from kups_relax._record import Record, fingerprint
+from kups_relax._record import Record, energies, fingerprint
 from kups_relax.data import Structure
 from kups_relax.errors import OptionError
 
@@ -146,7 +146,7 @@ class Result(Results):
             atoms.cell.array,
             results.get("forces"),
             results.get("stress"),
-            np.array([self.energy[i], self.fmax[i]]),
+            energies(self.energy[i], self.fmax[i], results.get("free_energy")),
             f"{self.n_steps[i]} {self.status[i]}",
         )
 

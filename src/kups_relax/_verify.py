@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kups_relax import io
-from kups_relax._relax import relax
+from kups_relax._relax import one_caution, relax
 from kups_relax.errors import OptionError
 
 
@@ -80,23 +80,24 @@ def verify(
     reading = {k: relax_options.pop(k) for k in ("seed", "n_conformers") if k in relax_options}
     entries = io.structures_from(structures, **reading)
     options = {"progress": False, **relax_options}
-    alone = [relax([entry], potential, **options).fingerprint[0] for entry in entries]
+    with one_caution():
+        alone = [relax([entry], potential, **options).fingerprint[0] for entry in entries]
 
-    random = np.random.default_rng(seed)
-    mismatches: list[tuple[int, str]] = []
-    n_comparisons = 0
-    for draw in range(draws):
-        size = int(random.integers(min(2, len(entries)), len(entries) + 1))
-        chosen = random.permutation(len(entries))[:size]
-        again = random.choice(chosen, size=max(1, size // 8))
-        batch = random.permutation(np.concatenate([chosen, again]))
-        got = relax([entries[i] for i in batch], potential, **options).fingerprint
-        n_comparisons += len(batch)
-        mismatches += [
-            (draw, entries[i].id)
-            for i, fingerprint in zip(batch, got, strict=True)
-            if fingerprint != alone[i]
-        ]
+        random = np.random.default_rng(seed)
+        mismatches: list[tuple[int, str]] = []
+        n_comparisons = 0
+        for draw in range(draws):
+            size = int(random.integers(min(2, len(entries)), len(entries) + 1))
+            chosen = random.permutation(len(entries))[:size]
+            again = random.choice(chosen, size=max(1, size // 8))
+            batch = random.permutation(np.concatenate([chosen, again]))
+            got = relax([entries[i] for i in batch], potential, **options).fingerprint
+            n_comparisons += len(batch)
+            mismatches += [
+                (draw, entries[i].id)
+                for i, fingerprint in zip(batch, got, strict=True)
+                if fingerprint != alone[i]
+            ]
     return Report(
         n_structures=len(entries),
         n_draws=draws,

@@ -1,5 +1,32 @@
 """The errors that users meet: what, which structure, got, expected, what to do."""
 
+from typing import Any
+
+
+def shown(value: Any, most: int = 80) -> str:
+    """Show a value in a message: its repr, on one line, cut where it is long.
+
+    Args:
+        value: Anything, also what a user gave by mistake: a model of a hundred lines, a class.
+        most: Characters.
+    """
+    try:
+        text = " ".join(repr(value).split())
+    except Exception as error:  # a repr that raises must not take the place of the message
+        text = f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def described(error: BaseException, most: int = 300) -> str:
+    """Tell an exception on one line: its type and what it says, cut where it is long.
+
+    Args:
+        error: Whatever a library or a user's code raised.
+        most: Characters.
+    """
+    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
 
 class KupsRelaxError(Exception):
     """Base of every error that kups_relax raises on purpose."""

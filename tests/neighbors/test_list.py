@@ -185,20 +185,93 @@ def test_shifts_that_int32_cannot_hold_are_refused():
 
 def test_the_limit_counts_pairs_and_not_atoms(monkeypatch):
     monkeypatch.setattr(_list, "MAX_PAIRS", 1000)
+    monkeypatch.setattr(_list, "MAX_IMAGES", 10_000)
     positions = np.random.default_rng(0).uniform(0, 100, (200, 3))
     assert len(neighbor_list(positions, np.eye(3) * 100, True, 3.0)[0]) < 1000
     with pytest.raises(StructureError, match="has collapsed, or the cutoff is too long"):
         neighbor_list(positions, np.eye(3) * 100, True, 40.0)
 
 
-def test_many_atoms_in_a_long_thin_box_do_not_end_the_process():
-    # More cells than vesin holds, and one across: here a longer reach must be asked for.
+def test_many_atoms_in_a_long_thin_box_have_all_their_images():
     positions = np.random.default_rng(0).uniform(0, 1, (1000, 3)) * [3000, 3000, 0.5]
     cell = np.diag([3000, 3000, 0.5])
     i, j, shifts = neighbor_list(positions, cell, True, 1.0)
     assert (i == j).sum() == 2 * 1000
     lengths = np.linalg.norm(positions[j] - positions[i] + shifts @ cell, axis=1)
     assert lengths.max() < 1.0
+
+
+AXES = [[0, 0, 0], [1, 0, 0], [0, 1, 1], [1, 1, 1]]
+
+
+def counted(monkeypatch):
+    """Lengths of all lists of images that are made from now on."""
+    lengths = []
+    images = _list._images
+
+    def count(*arguments):
+        made = images(*arguments)
+        lengths.append(len(made[0]))
+        return made
+
+    monkeypatch.setattr(_list, "_images", count)
+    return lengths
+
+
+@pytest.mark.parametrize("pbc", AXES)
+@pytest.mark.parametrize("kind", ["scattered", "far outside", "thin", "flat", "skewed"])
+def test_what_is_looked_through_is_bounded_by_atoms_and_pairs(kind, pbc, monkeypatch):
+    looked = counted(monkeypatch)
+    random = np.random.default_rng([*pbc, len(kind)])
+    for _ in range(20):
+        n_atoms = int(random.integers(1, 10 if kind in ("thin", "flat") else 100))
+        cell = np.diag(random.uniform(3.0, 15.0, 3))
+        positions = random.uniform(0, 15, (n_atoms, 3))
+        if kind == "scattered":
+            positions = random.uniform(-5e3, 5e3, (n_atoms, 3))
+        elif kind == "far outside":
+            positions += random.integers(-100_000, 100_000, (n_atoms, 3)) @ cell
+        elif kind == "thin":
+            cell[random.integers(3)] *= random.choice([0.02, 1e4])
+        elif kind == "flat":
+            cell[random.permutation(3)[:2]] *= random.choice([0.05, 1e4])
+        elif kind == "skewed":
+            cell[2] += random.integers(-(10**6), 10**6) * cell[0]
+            cell[1] += random.uniform(-3, 3) * cell[0]
+        looked.clear()
+        i, _, _ = neighbor_list(positions, cell, np.array(pbc, bool), 5.0)
+        # A cell that no neighbour reaches across has 27 images of itself at most.
+        assert looked[0] <= 27 * n_atoms + 8 * len(i), (n_atoms, len(i), cell)
+
+
+@pytest.mark.parametrize("pbc", [[1, 1, 0], [1, 1, 1]])
+@pytest.mark.parametrize("skew", [3, 1000, 1_000_000])
+def test_skewed_vectors_of_a_lattice_have_the_pairs_of_its_short_ones(skew, pbc):
+    random = np.random.default_rng(skew)
+    cell = np.array([[4.0, 0, 0], [1.0, 5.0, 0], [0.5, 1.5, 3.0]])
+    positions = np.round(random.uniform(-20, 20, (7, 3)) * 1024) / 1024
+    change = np.array([[1, 0, 0], [-skew, 1, 0], [skew + 1, 2 * pbc[2], 1]], np.int64)
+    if not pbc[2]:
+        change[2] = [0, 0, 1]
+    i, j, shifts = neighbor_list(positions, change @ cell, pbc, 4.5)
+    expected = neighbor_list(positions, cell, pbc, 4.5)
+    assert len(i) > 20
+    assert np.array_equal(in_order(i, j, shifts.astype(np.int64) @ change), in_order(*expected))
+
+
+@pytest.mark.parametrize("value", [1e13, -1e300])
+def test_coordinates_without_digits_are_refused(value):
+    positions = np.array([[0.0, 0.0, 0.0], [value, 0.0, 0.0]])
+    for cell, pbc in ((None, False), (np.eye(3) * 9, [1, 0, 0])):
+        with pytest.raises(StructureError, match=r"'far': positions .* digits end at"):
+            neighbor_list(positions, cell, pbc, 5.0, label="far")
+    with pytest.raises(StructureError, match=r"'far': the cell .* digits end at"):
+        neighbor_list(positions * 0, np.diag([value, 1, 1]), True, 5.0, label="far")
+
+
+def test_atoms_on_one_point_are_counted_before_they_are_listed():
+    with pytest.raises(StructureError, match=r"20000 atoms have 4.0e.08 pairs"):
+        neighbor_list(np.zeros((20_000, 3)), None, False, 5.0)
 
 
 @pytest.mark.parametrize("far", [0, 5, 2**30])

@@ -111,3 +111,21 @@ class Remembering(EMT):
 
 def broken_factory():
     raise FileNotFoundError("parameters.toml")
+
+
+class Smeared(EMT):
+    """EMT whose forces are the slope of its free energy, as with smeared occupations in DFT."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        energy = self.results["energy"]
+        # It rises where the free energy falls.
+        self.results.update(energy=5.0 - 3.0 * energy, free_energy=energy)
+
+
+class NoFreeEnergy(EMT):
+    """EMT that declares a free energy, and has none."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        del self.results["free_energy"]

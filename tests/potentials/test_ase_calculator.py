@@ -154,7 +154,7 @@ def test_another_calculator_compiles_nothing():
 @pytest.mark.parametrize(
     ("factory", "options", "message"),
     [
-        (EMT(), {}, "cannot be called; expected a function that returns a new calculator"),
+        (3, {}, "factory is 3, which cannot be called; expected a function that returns a new"),
         (EMT, {"workers": -1}, "workers is -1; it must be a whole number"),
         (EMT, {"workers": 1.5}, "workers is 1.5; it must be a whole number"),
         (EMT, {"workers": 1, "timeout": 0}, "timeout is 0; it must be a number of seconds"),

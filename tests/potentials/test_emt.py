@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.calculators.emt import EMT as AseEMT
 from ase.calculators.emt import parameters as ase_parameters
 from ase.collections import g2
@@ -23,7 +23,7 @@ from helpers import (
 )
 from kups_relax.ase import JaxCalculator
 from kups_relax.errors import OptionError, PotentialError
-from kups_relax.potentials import EMT
+from kups_relax.potentials import EMT, Sum
 from support.crossing import first
 
 # Of the largest number, or of 1 eV where all are small: energies of single atoms are added to.
@@ -238,3 +238,44 @@ def test_its_name_and_options_are_its_own():
     assert kr.potentials.get("emt") == EMT()
     assert kr.potentials.get("emt:skin=0.3") == EMT(skin=0.3)
     assert EMT().describe() == {"name": "emt", "asap_cutoff": False, "skin": 0.8}
+
+
+def test_structures_of_toys_alone_are_warned_of_once_a_run(caplog):
+    start = [molecule(name) for name in ("CO", "N2", "H2O")]
+    options = {"fmax": 10.0, "max_steps": 0, "progress": False}
+    kr.relax(start, EMT(), **options)
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert ": EMT is for metals; its parameters of H, C, N and O are toys" in record.message
+    assert "EMT(toy_elements=True)" in record.message
+    caplog.clear()
+    kr.verify(start, Sum(EMT()), draws=2, **options)
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("potential", [EMT(toy_elements=True), "emt:toy-elements=true"])
+def test_who_insists_on_toys_is_not_warned(potential, caplog):
+    result = kr.relax(molecule("CO"), potential, fmax=10.0, progress=False)
+    assert result.converged[0]
+    assert not caplog.records
+
+
+def test_adsorbates_on_metals_are_not_warned_of(caplog):
+    slab = fcc111("Cu", (1, 1, 2), vacuum=5.0)
+    add_adsorbate(slab, molecule("CO"), 2.0, "ontop")
+    assert EMT().caution(kr.io.structures_from([slab])[0]) is None
+
+
+def test_insisting_compiles_nothing_anew():
+    assert EMT(toy_elements=True) == EMT()
+    assert hash(EMT(toy_elements=True)) == hash(EMT())
+
+
+def test_a_calculator_warns_once(caplog):
+    atoms = molecule("CO")
+    atoms.calc = kr.ase.JaxCalculator(EMT())
+    for _ in range(2):
+        atoms.rattle(0.01)
+        atoms.get_potential_energy()
+        atoms.calc.reset()
+    assert len(caplog.records) == 1

@@ -166,7 +166,7 @@ def test_describe_counts_parameters_and_keeps_none():
 
 def test_an_unknown_element_names_structure_and_element():
     model = potential(elements=("Cu", "Au"), name="mine")
-    with pytest.raises(PotentialError, match="mine does not know Al; it knows Cu, Au"):
+    with pytest.raises(PotentialError, match="mine has no parameters for Al; it has Cu, Au"):
         singles(model, [cases()["slab"]])
 
 

@@ -470,8 +470,38 @@ def test_refuses_elements_without_parameters() -> None:
 
 def test_refuses_bonding_without_a_type() -> None:
     message = refusal(structure_of(Chem.MolFromSmiles("[H][H]", sanitize=False)))
-    assert "no atom type" in message
+    assert "atom 0 (H) has no atom type; it has bonds to H1" in message
     assert "UFF" in message
+
+
+@pytest.mark.parametrize(
+    ("smiles", "told"),
+    [
+        ("CCO.S(F)(F)(F)(F)(F)F", "atom 3 (S) has no atom type; it has bonds to F4, F5, "),
+        ("CC.C[Zn]C", "atom 3 (Zn) has no atom type; it has bonds to C2, C4"),
+        ("CO.[I-]", "atom 2 (I) has no atom type; it has no bonds"),
+        ("CCO.Cl", "atom 10 (H) has no atom type; it has bonds to Cl3"),
+        ("CCO.O=O", "some of the atoms 3 (O), 4 (O) have bonds or charges"),
+    ],
+)
+def test_atoms_without_a_type_are_named(smiles: str, told: str) -> None:
+    assert told in refusal(structure_of(Chem.AddHs(Chem.MolFromSmiles(smiles))))
+
+
+@pytest.mark.parametrize(
+    ("charge", "told", "untold"),
+    [
+        (None, "Give its charge", "Correct its"),
+        (2, "total charge of 2", "Give its"),
+        (0.5, "its charge is 0.5; MMFF94 needs a whole number", "Give its"),
+    ],
+)
+def test_a_charge_that_was_given_is_not_asked_for(charge: Any, told: str, untold: str) -> None:
+    numbers = np.array([6, 1, 1, 1], np.int32)
+    positions = np.array([[0, 0, 0], [1.08, 0, 0], [-0.54, 0.94, 0], [-0.54, -0.94, 0.0]])
+    message = refusal(Structure(id="CH3", numbers=numbers, positions=positions, charge=charge))
+    assert told in message
+    assert untold not in message
 
 
 def test_refuses_hydrogens_that_are_not_atoms() -> None:

@@ -49,7 +49,10 @@ def test_every_name_makes_its_potential():
         ("harmonic:well=none", "harmonic:well=none"),
         (3, "3 is no potential; expected a kups_relax potential"),
         (None, "None is no potential"),
-        (LennardJones, "is no potential"),
+        (LennardJones, r"is no potential; .* Make one of the class: LennardJones\(\.\.\.\)"),
+        ([Morse()] * 99, r"Morse\(.{60,80}\.\.\. is no potential"),
+        (lambda: 3, "is no potential; expected .* a function without arguments that returns one"),
+        (lambda x: x, "is the function <function .*, which raised TypeError: .*'x'"),
     ],
 )
 def test_what_is_no_potential_is_refused(potential, message):

@@ -314,7 +314,7 @@ def test_a_store_of_another_layout(path: Path) -> None:
     run(path, CLUSTERS[:2])
     with h5py.File(path, "r+") as file:
         file["kups_relax"].attrs["layout"] = 99
-    with pytest.raises(StoreError, match="no store of kups_relax of layout 1"):
+    with pytest.raises(StoreError, match="no store of kups_relax of layout 2"):
         kr.open(path)
 
 

@@ -1,5 +1,6 @@
 """Our potentials as ASE calculators."""
 
+import logging
 import weakref
 from typing import Any, ClassVar
 
@@ -19,11 +20,14 @@ from kups_relax.errors import OptionError, StructureError
 from kups_relax.io._entries import entry_from_atoms, formula_of, label_in
 from kups_relax.relaxation import SinglePoints
 
+log = logging.getLogger("kups_relax")
+
 
 class JaxCalculator(Calculator):
     """Calculate with any of our potentials, as `relax` does.
 
-    Energy, free energy (the same) and forces come from every potential; stress and the energies
+    Energy, free energy (the same, but for calculators that tell another) and forces come from every
+    potential; stress and the energies
     of atoms from those that have them: a property that is missing for a structure raises
     PropertyNotImplementedError. All that a potential has is computed in one call and kept, so
     asking again costs nothing. Moving atoms compiles nothing, nor does another structure of the
@@ -76,6 +80,7 @@ class JaxCalculator(Calculator):
         self.dtype = dtype
         self._points = SinglePoints(self.potential, dtype)
         self._seen: weakref.ref[Any] | None = None
+        self._said: set[str] = set()
         super().__init__(**kwargs)
         self.parameters = Parameters(self.potential.describe(), dtype=dtype)
 
@@ -125,9 +130,13 @@ class JaxCalculator(Calculator):
         if not isinstance(entry, Structure):
             raise StructureError(f"{entry} ({self._label()} was asked for it.)")
         entry.check_resolution(self.dtype)
-        got = self._points.evaluate(entry, moved=self._seen is not None and self._seen() is atoms)
+        moved = self._seen is not None and self._seen() is atoms
+        got = self._points.evaluate(entry, moved=moved)
+        if not moved:
+            self._warn(entry)
         self._seen = weakref.ref(atoms)
-        self.results = {"energy": got.energy, "free_energy": got.energy, "forces": got.forces}
+        free_energy = got.energy if got.free_energy is None else got.free_energy
+        self.results = {"energy": got.energy, "free_energy": free_energy, "forces": got.forces}
         if got.energies is not None:
             self.results["energies"] = got.energies
         if got.stress is not None:
@@ -135,6 +144,12 @@ class JaxCalculator(Calculator):
         missing = [name for name in properties if name not in self.results]
         if missing:
             raise PropertyNotImplementedError(self._missing(missing[0], entry))
+
+    def _warn(self, structure: Structure) -> None:
+        text = self.potential.caution(structure)
+        if text is not None and text not in self._said:
+            self._said.add(text)
+            log.warning("%s: %s", structure.id, text)
 
     def _missing(self, name: str, structure: Structure) -> str:
         message = f"structure {structure.id!r}: {self._label()} gives no {name}"

@@ -124,6 +124,11 @@ class Checked:
         if not known:
             return f"{message} Use one that gives energy and forces, and stress to move a cell."
         missing = [p for p in ("energy", "forces", "stress") if p not in known]
+        if not missing:
+            return (
+                f"{message} It has energy, forces and stress, so this structure, or a setting, is "
+                "what it cannot do. Choose another calculator."
+            )
         return (
             f"{message} It gives {', '.join(known)}, and not {' or '.join(missing)}. Forces and "
             "an energy are always needed, the stress to move a cell."

@@ -200,7 +200,7 @@ class Optimizer(AseOptimizer):
                     f"has {self.optimizable.ndofs()}. Only trajectories of the same atoms, "
                     "without a filter, can be replayed."
                 )
-            value = image.get_potential_energy() if self.transform.needs_value else np.nan
+            value = _value_of(image) if self.transform.needs_value else np.nan
             self._learn(x, -forces, value)
 
     def todict(self) -> dict[str, Any]:
@@ -313,6 +313,14 @@ class Optimizer(AseOptimizer):
         if not self.transform.needs_chart:
             return None
         return Guess.of(self.atoms, capacity, perceived)
+
+
+def _value_of(image: Any) -> float:
+    """Return the energy that forces are the slope of, as ASE's optimizers do, eV."""
+    try:
+        return image.get_potential_energy(force_consistent=True)
+    except NotImplementedError:
+        return image.get_potential_energy()
 
 
 def _search(maxstep: float) -> ZoomLineSearch:

@@ -19,6 +19,7 @@ def to_atoms(
     energy: float | None = None,
     forces: Any = None,
     stress: Any = None,
+    free_energy: float | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> "ase.Atoms":
     """Put a new geometry and its results into a copy of the atoms that were read.
@@ -30,9 +31,10 @@ def to_atoms(
         structure: What was read.
         positions: (n_atoms, 3), Angstrom.
         cell: (3, 3), rows are lattice vectors, Angstrom; None keeps the structure's.
-        energy: eV; stored as `energy` and `free_energy`.
+        energy: eV.
         forces: (n_atoms, 3), eV/Angstrom.
         stress: (6,) in Voigt order xx, yy, zz, yz, xz, xy, or (3, 3); eV/Angstrom^3, ASE's sign.
+        free_energy: eV, what the forces are the slope of; None: the energy.
         info: Entries that are added to `atoms.info`.
 
     Returns:
@@ -59,12 +61,16 @@ def to_atoms(
     atoms.set_positions(np.asarray(positions, np.float64), apply_constraint=False)
     label(atoms, structure.id)
     atoms.info.update(info or {})
-    attach(atoms, energy, forces, stress)
+    attach(atoms, energy, forces, stress, free_energy)
     return atoms
 
 
 def attach(
-    atoms: "ase.Atoms", energy: float | None, forces: Any = None, stress: Any = None
+    atoms: "ase.Atoms",
+    energy: float | None,
+    forces: Any = None,
+    stress: Any = None,
+    free_energy: float | None = None,
 ) -> None:
     """Give atoms a `SinglePointCalculator` with what is known; see `to_atoms` for units."""
     from ase.calculators.singlepoint import SinglePointCalculator
@@ -72,7 +78,8 @@ def attach(
 
     results: dict[str, Any] = {}
     if energy is not None:
-        results["energy"] = results["free_energy"] = float(energy)
+        results["energy"] = float(energy)
+        results["free_energy"] = float(energy if free_energy is None else free_energy)
     if forces is not None:
         results["forces"] = np.array(forces, np.float64)
     if stress is not None:

@@ -10,8 +10,9 @@ import numpy as np
 
 from kups_relax._settings import theirs
 from kups_relax.data import Structure
-from kups_relax.errors import OptionError
+from kups_relax.errors import OptionError, shown
 from kups_relax.potentials._base import Evaluation
+from kups_relax.potentials._copies import Copies, is_calculator
 from kups_relax.potentials._evaluator import Answer, Evaluator
 from kups_relax.potentials._host import Asked, HostPotential, Session
 from kups_relax.potentials._worker_process import WorkerProcess, pickled
@@ -29,6 +30,9 @@ class AseCalculator(HostPotential):
     A calculator that raises, hangs, ends its process, or gives no proper forces fails its
     structure alone; the reason names both. One without a stress serves as long as cells are fixed.
 
+    Where a calculator tells a free energy, optimizers follow that, as in ASE: it is what the forces
+    are the slope of. Results have both.
+
     With `workers=0` structures are evaluated one at a time, in this process; with more, in that
     many processes at once, each a fresh interpreter with the environment of this one. It starts
     in about a quarter of a second, and then imports what the factory needs. Set OMP_NUM_THREADS=1
@@ -37,7 +41,9 @@ class AseCalculator(HostPotential):
     Args:
         factory: Returns a new calculator: a class such as `EMT`, or a function without arguments,
             `lambda: TBLite(method="GFN2-xTB")`. For worker processes it is serialized, a lambda
-            or a function of a notebook too; it should make what it needs, not close over it. It
+            or a function of a notebook too; it should make what it needs, not close over it. Or a
+            calculator, of which each structure gets a copy, as it is now and without results; one
+            that can be pickled, or made again of its class and its parameters. A factory
             may return one and the same calculator if that keeps nothing but its last result;
             `kups_relax.verify` shows whether that is so.
         workers: Worker processes; they need a POSIX system. 0: none.
@@ -64,20 +70,24 @@ class AseCalculator(HostPotential):
     name: str = dataclasses.field(default="", kw_only=True)  # pyright: ignore
 
     def __post_init__(self) -> None:
+        if is_calculator(self.factory) and not isinstance(self.factory, type):
+            object.__setattr__(self, "factory", Copies(self.factory))
         if not callable(self.factory):
             raise OptionError(
-                f"the factory is {self.factory!r}, which cannot be called; expected a function "
-                "that returns a new calculator, lambda: EMT() or EMT itself, and not EMT()."
+                f"the factory is {shown(self.factory)}, which cannot be called; expected a "
+                "function that returns a new calculator, lambda: EMT() or EMT itself."
             )
         if not isinstance(self.workers, int | np.integer) or self.workers < 0:
-            raise OptionError(f"workers is {self.workers!r}; it must be a whole number, from 0.")
+            raise OptionError(
+                f"workers is {shown(self.workers)}; it must be a whole number, from 0."
+            )
         if self.workers and os.name != "posix":
             raise OptionError("worker processes need Linux or macOS; use workers=0 here.")
         if self.timeout is not None:
             number = isinstance(self.timeout, int | float | np.number)
             if not (number and 0 < self.timeout < math.inf):
                 raise OptionError(
-                    f"timeout is {self.timeout!r}; it must be a number of seconds, or None."
+                    f"timeout is {shown(self.timeout)}; it must be a number of seconds, or None."
                 )
             if not self.workers:
                 raise OptionError(
@@ -158,8 +168,8 @@ class _Session(Session):
         failed: dict[int, str] = {}
         if isinstance(answer, str):
             failed[0] = f"{structure.id!r} with calculator {self._name}: {answer}"
-            answer = (0.0, np.zeros((n, 3)), None)
-        energy, rows, tensor = answer
+            answer = (0.0, np.zeros((n, 3)), None, None)
+        energy, rows, tensor, free_energy = answer
         forces = np.zeros(shape, dtype)
         forces[:, :n, 0] = rows.T
         stress = None
@@ -167,7 +177,10 @@ class _Session(Session):
             stress = np.full((3, 3, 1), np.nan, dtype)
             if tensor is not None:
                 stress[..., 0] = tensor
-        return Evaluation(np.full(1, energy, dtype), forces, stress), failed  # pyright: ignore
+        free_energy = energy if free_energy is None else free_energy
+        energies: Any = np.array([[energy], [free_energy]], dtype)
+        shown: Any = forces, stress
+        return Evaluation(energies[0], *shown, free_energy=energies[1]), failed
 
     def interrupt(self) -> None:
         self._backend.interrupt()

@@ -23,16 +23,22 @@ class Evaluation:
         stress: (3, 3, n_lanes), eV/Angstrom^3, ASE's sign: the derivative of the energy by the
             strain, over the volume. None: not supported.
         energies: (atom capacity, n_lanes), eV, shares of the atoms. None: there are none.
+        free_energy: (n_lanes,), eV: what the forces are the slope of, where that is not the
+            energy, as with smeared occupations of electrons; for models of the host. None: the
+            energy.
     """
 
     energy: jax.Array
     forces: jax.Array
     stress: jax.Array | None = None
     energies: jax.Array | None = None
+    free_energy: jax.Array | None = None
 
 
 jax.tree_util.register_dataclass(
-    Evaluation, data_fields=["energy", "forces", "stress", "energies"], meta_fields=[]
+    Evaluation,
+    data_fields=["energy", "forces", "stress", "energies", "free_energy"],
+    meta_fields=[],
 )
 
 
@@ -82,6 +88,14 @@ class EnergyModel(abc.ABC):
         """
         del structure
         return self
+
+    def caution(self, structure: Structure) -> str | None:
+        """Say why what a structure gets is not to be relied on; None: nothing speaks against it.
+
+        A run logs each such sentence once, with the first structure of which it is true.
+        """
+        del structure
+        return None
 
     @abc.abstractmethod
     def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:

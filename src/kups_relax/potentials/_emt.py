@@ -3,15 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from kups_relax.data import Field, Structure, Terms
-from kups_relax.data._symbols import SYMBOLS
-from kups_relax.errors import PotentialError
 from kups_relax.ops import fold
 from kups_relax.potentials._base import Evaluation, Potential
 from kups_relax.potentials._cutoff import check_cutoff
@@ -26,6 +24,7 @@ from kups_relax.potentials._half_list import (
     take,
 )
 from kups_relax.potentials._neighbor_sums import find_pairs, stress, virial
+from kups_relax.potentials._species import refuse_elements, symbols_of
 
 # E0 (eV), s0 (bohr), V0 (eV), eta2, kappa, lambda (1/bohr), n0 (1/bohr^3). Metals: table 1 of the
 # reference; the others are those that ASE plays with.
@@ -42,6 +41,8 @@ _ELEMENTS = {
     "N": (-5.10, 1.88, 0.132, 1.652, 2.790, 1.892, 0.01222),
     "O": (-4.60, 1.95, 0.332, 1.652, 2.790, 1.892, 0.00850),
 }
+
+_TOYS = frozenset("HCNO")
 
 # Nearest neighbours of an fcc metal are BETA * s0 apart. (16 pi / 3)^(1/3) / sqrt(2), rounded as
 # the parameters were fitted with.
@@ -65,7 +66,8 @@ class EMT(Potential):
     Each atom is embedded in the density of its neighbours, and pairs correct for what differs from
     a perfect fcc crystal. Numbers are those of `ase.calculators.emt.EMT`: energy (0 for fcc
     crystals at equilibrium), forces, stress, energies of atoms. H, C, N and O have parameters too,
-    for tests and demonstrations alone. Fast, and good for trends; not for numbers to be published.
+    which are toys, in ASE's words: good for an adsorbate of a demonstration. A run with a structure
+    of nothing else logs a warning. Fast, and good for trends; not for numbers to be published.
 
     Molecules, clusters, surfaces and crystals, all by neighbour lists. As in ASE, pairs stop to
     count at a distance where their weight is small and not zero: 7e-6, and 3e-3 with `asap_cutoff`.
@@ -75,13 +77,15 @@ class EMT(Potential):
             not by the largest of all. The energy then depends on which elements there are.
         skin: Angstrom by which neighbour lists reach further than the cutoff. They hold until an
             atom has moved half of it; no result depends on it.
+        toy_elements: Take structures of H, C, N and O alone without a warning. In no result.
 
     Raises:
         OptionError: The skin is negative, or not a finite number.
 
     Example:
-        >>> import ase.build, kups_relax as kr
-        >>> result = kr.relax([ase.build.molecule("CO")], kr.potentials.EMT(), progress=False)
+        >>> import ase, kups_relax as kr
+        >>> dimer = ase.Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]])
+        >>> result = kr.relax([dimer], kr.potentials.EMT(), progress=False)
         >>> bool(result.converged[0])
         True
 
@@ -93,6 +97,7 @@ class EMT(Potential):
 
     asap_cutoff: bool = False
     skin: float = 0.8
+    toy_elements: bool = dataclasses.field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         check_cutoff(None, None, self.skin)
@@ -118,6 +123,22 @@ class EMT(Potential):
     def reach(self) -> float:
         """See `EnergyModel.reach`: that of the largest element, whatever the structure has."""
         return _weight(_LARGEST, self.asap_cutoff)[2] + self.skin
+
+    def describe(self) -> dict[str, Any]:
+        """Return the options that results depend on."""
+        options = super().describe()
+        del options["toy_elements"]
+        return options
+
+    def caution(self, structure: Structure) -> str | None:
+        """See `EnergyModel.caution`."""
+        if self.toy_elements or not _TOYS.issuperset(symbols_of(structure)):
+            return None
+        return (
+            "EMT is for metals; its parameters of H, C, N and O are toys, so geometries and "
+            "energies of structures of these alone mean nothing. Use another potential, such as "
+            "MMFF94, or say EMT(toy_elements=True) if that is meant."
+        )
 
     def fields(self) -> Mapping[str, Field]:
         """See `Potential.fields`."""
@@ -272,15 +293,11 @@ def _parameters(structure: Structure) -> np.ndarray:
     Raises:
         PotentialError: An element has none.
     """
-    symbols = [SYMBOLS[z] for z in structure.numbers]
-    missing = sorted(set(symbols) - set(_ELEMENTS))
-    if missing:
-        raise PotentialError(
-            f"{structure.id!r}: EMT has no parameters for {', '.join(missing)}; it has "
-            f"{', '.join(_ELEMENTS)}. Take another potential for this structure."
-        )
+    advice = "Take another potential for this structure."
+    refuse_elements("EMT has no parameters", structure, _ELEMENTS, advice)
     length = np.array([1, _BOHR, 1, 1 / _BOHR, 1 / _BOHR, 1 / _BOHR, 1 / _BOHR**3])
-    return np.array([_ELEMENTS[symbol] for symbol in symbols]) * length
+    symbols = symbols_of(structure)
+    return np.array([_ELEMENTS[symbol] for symbol in symbols]).reshape(-1, 7) * length
 
 
 def _weight(s0: float, asap_cutoff: bool) -> tuple[float, float, float]:

@@ -17,8 +17,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 # Energy in eV, (n_atoms, 3) forces in eV/Angstrom, (3, 3) stress in eV/Angstrom^3 where there is
-# one; or why there is no answer, and what to do.
-Answer: TypeAlias = tuple[float, np.ndarray, np.ndarray | None] | str
+# one, energy that is consistent with the forces where there is another; or why there is no answer,
+# and what to do.
+Answer: TypeAlias = tuple[float, np.ndarray, np.ndarray | None, float | None] | str
 
 
 class Fault(Exception):
@@ -77,7 +78,7 @@ class Evaluator:
         known = all(callable(getattr(calculator, n, None)) for n in _METHODS)
         if isinstance(calculator, type) or not known:
             raise Fault(
-                f"the factory returned {repr(calculator)[:80]}, which is no ASE calculator; "
+                f"the factory returned {_shown(calculator)}, which is no ASE calculator; "
                 "expected an object with get_potential_energy and get_forces, such as EMT()."
             )
         return calculator
@@ -89,29 +90,60 @@ _METHODS = ("get_potential_energy", "get_forces")
 def _ask(atoms: Any, stress: bool) -> Answer:
     """Ask for what is most to compute first: what comes with it is then there already."""
     calculator, n = atoms.calc, len(atoms)
-    tensor = _tensor(calculator, atoms) if stress else None
+    tensor, unable = _tensor(calculator, atoms) if stress else (None, None)
+    try:
+        energy, forces = _energy_and_forces(calculator, atoms, n)
+    except Fault as fault:
+        # What it could not do at first says more than what it stumbles over then.
+        raise unable or fault from fault
+    return energy, forces, tensor, _free_energy(calculator, atoms)
+
+
+def _energy_and_forces(calculator: Any, atoms: Any, n: int) -> tuple[float, np.ndarray]:
     forces = _get(calculator.get_forces, atoms, "forces")
     energy = _get(calculator.get_potential_energy, atoms, "energy")
     forces = _numbers(calculator, "forces", forces, [(n, 3)])
-    return float(_numbers(calculator, "an energy", energy, [()])), forces, tensor
+    return float(_numbers(calculator, "an energy", energy, [()])), forces
 
 
-def _tensor(calculator: Any, atoms: Any) -> np.ndarray | None:
-    if not callable(getattr(calculator, "get_stress", None)):
+def _free_energy(calculator: Any, atoms: Any) -> float | None:
+    """Ask for the energy that forces are the slope of, of calculators that say they have one."""
+    if "free_energy" not in (getattr(calculator, "implemented_properties", None) or ()):
         return None
+
+    def ask(atoms: Any) -> Any:
+        return calculator.get_potential_energy(atoms, force_consistent=True)
+
+    try:
+        energy = _get(ask, atoms, "free energy")
+    except _NotGiven:
+        return None  # declared, and not there for this structure
+    return float(_numbers(calculator, "a free energy", energy, [()]))
+
+
+def _tensor(calculator: Any, atoms: Any) -> tuple[np.ndarray | None, Fault | None]:
+    """Ask for the stress; where there is none, say why: a fixed cell needs none."""
+    if not callable(getattr(calculator, "get_stress", None)):
+        return None, None
     try:
         stress = _get(calculator.get_stress, atoms, "stress")
     except _NotGiven:
-        return None  # a fixed cell needs none
+        return None, None
+    except _Unable as unable:
+        return None, unable
     stress = _numbers(calculator, "a stress", stress, [(6,), (3, 3)])
     if stress.shape == (3, 3):
-        return stress
+        return stress, None
     xx, yy, zz, yz, xz, xy = stress
-    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]), None
 
 
 class _NotGiven(Fault):
-    pass
+    """There is no such property."""
+
+
+class _Unable(Fault):
+    """There is one, and not for this structure."""
 
 
 def _get(method: Callable[[Any], Any], atoms: Any, what: str) -> Any:
@@ -120,6 +152,12 @@ def _get(method: Callable[[Any], Any], atoms: Any, what: str) -> Any:
         return method(atoms)
     except NotImplementedError as error:
         known = getattr(atoms.calc, "implemented_properties", None)
+        if not _is_missing(error, known, what):
+            raise _Unable(
+                f"{name} raised {described(error)}. It gives {', '.join(known or ())}, so this "
+                "structure, or a setting, is what it cannot do. Leave the structure out, or choose "
+                "another calculator."
+            ) from error
         has = f"; it gives {', '.join(known)}" if known else ""
         raise _NotGiven(
             f"{name} gives no {what} ({described(error)}){has}. Choose a calculator that gives "
@@ -132,12 +170,20 @@ def _get(method: Callable[[Any], Any], atoms: Any, what: str) -> Any:
         ) from error
 
 
+def _is_missing(error: Exception, known: Any, what: str) -> bool:
+    """Whether a calculator has no such property, as told from what it cannot do besides."""
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    missing = isinstance(error, PropertyNotImplementedError)
+    return missing or what.replace(" ", "_") not in (known or ())
+
+
 def _numbers(calculator: Any, what: str, value: Any, shapes: list[tuple[int, ...]]) -> np.ndarray:
     try:
         array = np.array(value, np.float64)
         got = f"of shape {array.shape}"
     except (TypeError, ValueError):
-        array, got = None, f"that is {repr(value)[:60]}"
+        array, got = None, f"that is {_shown(value)}"
     if array is None or array.shape not in shapes:
         expected = " or ".join(map(str, shapes))
         raise Fault(
@@ -145,6 +191,12 @@ def _numbers(calculator: Any, what: str, value: Any, shapes: list[tuple[int, ...
             f"{expected}. Repair the calculator."
         )
     return array
+
+
+def _shown(value: Any) -> str:
+    # As `kups_relax.errors.shown`, which a worker process cannot import.
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def described(error: BaseException) -> str:

@@ -200,18 +200,14 @@ def edge_arrays(structure: Any, cutoff: float) -> dict[str, np.ndarray]:
         cutoff,
         label=getattr(structure, "id", None),
     )
-    # One number for each edge, in the order of the list; every edge's reverse is in it.
-    reach = 2 * int(np.abs(shifts).max(initial=0)) + 1
-    image = shifts @ np.array([reach**2, reach, 1])
-    i, j = receivers.astype(np.int64), senders.astype(np.int64)
-    forward = (i * len(numbers) + j) * reach**3 + image
-    backward = (j * len(numbers) + i) * reach**3 - image
+    # In this order, the reverses of all edges stand in the order of the list itself.
+    reverse = np.lexsort((*-shifts.T[::-1], receivers, senders))
     return {
         "numbers": numbers,
         "senders": senders,
         "receivers": receivers,
         "shifts": shifts,
-        "reverse": np.searchsorted(forward, backward).astype(np.int32),
+        "reverse": reverse.astype(np.int32),
         "arriving": inverse_list(receivers, len(numbers)),
     }
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from kups_relax.data import Field, Structure, Terms
 from kups_relax.data._symbols import SYMBOLS
-from kups_relax.errors import OptionError, PotentialError
+from kups_relax.errors import OptionError, PotentialError, shown
 from kups_relax.ops import apart, fold
 from kups_relax.potentials._base import Evaluation, Potential
 from kups_relax.potentials._graph import EDGE_ARRAYS, Graph, assemble, edge_arrays
+from kups_relax.potentials._species import charge_of, refuse_elements, symbols_of
 
 Model = Callable[[Any, Graph], jax.Array]
 
@@ -88,7 +89,7 @@ class GraphModel(Potential):
 
     def __post_init__(self) -> None:
         if not callable(self.function):
-            raise OptionError(f"function is {self.function!r}; it must take (params, graph).")
+            raise OptionError(f"function is {shown(self.function)}; it must take (params, graph).")
         if not 0 < self.cutoff < np.inf:
             raise OptionError(f"cutoff is {self.cutoff}; it must be positive and finite.")
         if not 0 <= self.skin < np.inf:
@@ -161,16 +162,13 @@ class GraphModel(Potential):
             PotentialError: The structure has an element that the model does not know.
         """
         if self.elements is not None:
-            missing = {SYMBOLS[z] for z in structure.numbers} - set(self.elements)
-            if missing:
-                raise PotentialError(
-                    f"{structure.id!r}: {self.name} does not know {', '.join(sorted(missing))}; it "
-                    f"knows {', '.join(self.elements)}. Use a model that was trained on them."
-                )
+            advice = "Use a model that was trained on them."
+            refuse_elements(f"{self.name} has no parameters", structure, self.elements, advice)
+        symbols_of(structure)
         arrays = edge_arrays(structure, self.cutoff + self.skin)
         n_edges = len(arrays["senders"])
         padded = {name: _with_room(name, array) for name, array in arrays.items()}
-        scalars = {"charge": structure.charge or 0, "n_edges": n_edges}
+        scalars = {"charge": charge_of(self.name, structure), "n_edges": n_edges}
         return {**padded, **{name: np.asarray(x, np.int32) for name, x in scalars.items()}}
 
     def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
@@ -242,7 +240,7 @@ def _with_room(name: str, array: np.ndarray) -> np.ndarray:
 def _check_output(name: str, out: Any, graph: Graph) -> None:
     shapes = ((graph.n_graphs,), (len(graph.numbers),))
     if not hasattr(out, "shape") or out.shape not in shapes:
-        got = f"an array of shape {out.shape}" if hasattr(out, "shape") else repr(out)
+        got = f"an array of shape {out.shape}" if hasattr(out, "shape") else shown(out)
         raise PotentialError(
             f"{name} returned {got} for a graph of n_graphs={shapes[0][0]} and "
             f"n_nodes={shapes[1][0]}; expected (n_graphs,) or (n_nodes,). Drop other axes, e.g. "

@@ -1,5 +1,6 @@
 """Potentials that others wrote, found by where they are defined."""
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -8,19 +9,31 @@ import inspect
 import os
 import pathlib
 import sys
+import threading
 from types import ModuleType
 from typing import Any
 
-from kups_relax.errors import OptionError
+from kups_relax.errors import OptionError, described
 
 FORM = "package.module:factory or model.py:factory"
 
+# No other process can import these by name.
 _from_files: dict[str, ModuleType] = {}
+_ONE_AT_A_TIME = threading.Lock()
 
 
-def from_files() -> list[ModuleType]:
-    """Return the modules that were loaded from files: no other process can import them by name."""
-    return list(_from_files.values())
+def serialize(value: Any) -> bytes:
+    """Pickle a value for another process, lambdas and what is defined in files by their content."""
+    import cloudpickle
+
+    # What is registered is known to the whole process.
+    with _ONE_AT_A_TIME, contextlib.ExitStack() as undo:
+        # Those that somebody took out of Python's are found by nobody.
+        there = [m for name, m in _from_files.items() if sys.modules.get(name) is m]
+        for module in there:
+            cloudpickle.register_pickle_by_value(module)
+            undo.callback(cloudpickle.unregister_pickle_by_value, module)
+        return cloudpickle.dumps(value)
 
 
 def is_location(text: str) -> bool:
@@ -59,7 +72,7 @@ def load(text: str) -> Any:
     try:
         return found()
     except Exception as error:
-        raise OptionError(f"{text!r}: {name}() raised {_described(error)}") from error
+        raise OptionError(f"{text!r}: {name}() raised {described(error)}") from error
 
 
 def _module(text: str, name: str) -> ModuleType:
@@ -72,7 +85,7 @@ def _module(text: str, name: str) -> ModuleType:
                 f"{text!r}: there is no potential and no module {error.name!r}. Install it, or "
                 "run in the directory that holds it."
             ) from None
-        raise OptionError(f"{text!r}: importing {name} raised {_described(error)}") from error
+        raise OptionError(f"{text!r}: importing {name} raised {described(error)}") from error
 
 
 def _file(text: str, path: pathlib.Path) -> ModuleType:
@@ -94,7 +107,7 @@ def _file(text: str, path: pathlib.Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise OptionError(f"{text!r}: importing {path.name} raised {_described(error)}") from error
+        raise OptionError(f"{text!r}: importing {path.name} raised {described(error)}") from error
     _from_files[name] = module
     return module
 
@@ -113,8 +126,3 @@ def _is_own(value: Any, module: ModuleType) -> bool:
     if inspect.ismodule(value):
         return False
     return getattr(value, "__module__", None) == module.__name__ or not callable(value)
-
-
-def _described(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from kups_relax.data._symbols import SYMBOLS
-from kups_relax.errors import OptionError, PotentialError
+from kups_relax.errors import OptionError, PotentialError, shown
 from kups_relax.potentials._graph import Graph
 from kups_relax.potentials._graph_model import GraphModel
 
@@ -47,7 +47,7 @@ def Mlip(
 
     if not isinstance(force_field, ForceField):
         hint = " Load it first." if isinstance(force_field, str | os.PathLike) else ""
-        raise OptionError(f"{force_field!r} is no mlip ForceField.{hint}")
+        raise OptionError(f"{shown(force_field)} is no mlip ForceField.{hint}")
     if force_field.long_range_cutoff_distance is not None:
         raise PotentialError(
             "the force field has long-range interactions up to "

@@ -45,7 +45,7 @@ class MMFF94(Potential):
     fragments, and pairs farther than 100 Angstrom.
 
     An evaluation of 44 atoms takes about 20 us of one core; it grows with the square of the
-    number of atoms. Compiling takes about a second for each size of tile.
+    number of atoms. Compiling takes 3 to 4 CPU seconds for each size of tile that is met first.
 
     Attributes:
         variant: "MMFF94", or "MMFF94s", whose out-of-plane and torsion parameters make

@@ -10,6 +10,8 @@ import numpy as np
 from kups_relax.data._structure import Structure
 from kups_relax.errors import PotentialError
 from kups_relax.ops import inverse_list
+from kups_relax.potentials._mmff94_types import DEGREES, untyped
+from kups_relax.potentials._species import charge_of, refuse_periodic, symbols_of
 
 KCAL_PER_MOL = 0.043364103900593226
 """1 kcal/mol in eV, as `ase.units` has it."""
@@ -22,7 +24,6 @@ _COULOMB = 332.0716  # kcal/mol A/e^2
 _COULOMB_14 = 0.75
 _BUFFERS = 1.12 * 1.07**7  # the constant factors of the buffered 14-7 energy
 _LINEAR_TYPES = frozenset({4, 53, 61})  # sp carbon, and nitrogen of =N= and of isonitriles
-_ELEMENTS = frozenset({1, 3, 6, 7, 8, 9, 11, 12, 14, 15, 16, 17, 19, 20, 26, 29, 30, 35, 53})
 _INSTEAD = (
     "Use a potential that covers it, for example UFF in RDKit, or GFN2-xTB through an ASE "
     "calculator."
@@ -52,11 +53,8 @@ def mmff94_arrays(structure: Structure, variant: str) -> Mapping[str, np.ndarray
             f"{structure.id!r}: MMFF94 takes atom types and parameters from RDKit, which is not "
             "installed. Run `pip install 'kups-relax[rdkit]'`."
         ) from error
-    if np.any(structure.pbc):
-        raise PotentialError(
-            f"{structure.id!r}: MMFF94 describes molecules without periodic boundaries, got "
-            f"pbc={np.asarray(structure.pbc).tolist()}. Set pbc=False, or use another potential."
-        )
+    refuse_periodic("MMFF94", structure)
+    _refuse_foreign(structure)
     if structure.topology is None:
         with rdBase.BlockLogs():
             mol = _perceive(structure)
@@ -92,6 +90,18 @@ def mmff94_arrays(structure: Structure, variant: str) -> Mapping[str, np.ndarray
     return {name: array for name, array in found.items() if name != "numbers"}
 
 
+def _refuse_foreign(structure: Structure) -> None:
+    symbols = symbols_of(structure)
+    foreign = [i for i, z in enumerate(structure.numbers.tolist()) if z not in DEGREES]
+    if foreign:
+        named = ", ".join(f"{i} ({symbols[i]})" for i in foreign[:8])
+        more = f" and {len(foreign) - 8} more" if len(foreign) > 8 else ""
+        raise PotentialError(
+            f"{structure.id!r}: MMFF94 cannot describe it: it has no parameters for the elements "
+            f"of {len(foreign)} atoms: {named}{more}. {_INSTEAD}"
+        )
+
+
 def _shorten(numbers: np.ndarray) -> str:
     shown = ", ".join(str(int(z)) for z in numbers[:12])
     return f"[{shown}, ...]" if len(numbers) > 12 else f"[{shown}]"
@@ -115,18 +125,18 @@ def _perceive(structure: Structure) -> Any:
         mol.AddAtom(atom)
         conformer.SetAtomPosition(i, structure.positions[i].tolist())
     mol.AddConformer(conformer)
-    charge = structure.charge or 0
+    charge = charge_of("MMFF94", structure)
     try:
         rdDetermineBonds.DetermineBonds(
             mol, charge=charge, embedChiral=False, maxIterations=_PERCEPTION_STEPS
         )
         Chem.SanitizeMol(mol)
     except Exception as error:  # RDKit raises ValueError, RuntimeError, and types of its own
-        given = structure.charge is not None
         raise PotentialError(
             f"{structure.id!r}: no bonds could be found that fit its positions and a total charge "
             f"of {charge} (RDKit: {_first_line(error)}). "
-            + ("Correct info['charge']" if given else "Give its charge as info['charge']")
+            + ("Give" if structure.charge is None else "Correct")
+            + " its charge, info['charge']"
             + ", or read it from a file that has bonds, such as an SDF, or from an RDKit Mol."
         ) from error
     return Chem.Mol(mol, True)
@@ -169,17 +179,7 @@ def _look_up(mol: Any, id: str, variant: str) -> Mapping[str, np.ndarray]:
             f"{id!r}: RDKit cannot assign MMFF94 types ({_first_line(error)}). {_INSTEAD}"
         ) from error
     if properties is None:
-        foreign = [a for a in atoms if a.GetAtomicNum() not in _ELEMENTS]
-        named = ", ".join(f"{a.GetIdx()} ({a.GetSymbol()})" for a in foreign[:8])
-        raise PotentialError(
-            f"{id!r}: MMFF94 cannot describe it: "
-            + (
-                f"it has no parameters for the elements of {len(foreign)} atoms: {named}. "
-                if foreign
-                else f"one of its {len(atoms)} atoms is bonded in a way that has no atom type. "
-            )
-            + _INSTEAD
-        )
+        raise PotentialError(f"{id!r}: MMFF94 cannot describe it: {untyped(mol)}. {_INSTEAD}")
     molecule = _Molecule(mol, id, properties)
     arrays = {"numbers": np.asarray([atom.GetAtomicNum() for atom in atoms], np.int32)}
     arrays |= molecule.bonds() | molecule.angles() | molecule.torsions() | molecule.pairs()

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kups_relax.data._symbols import SYMBOLS
-from kups_relax.errors import OptionError, PotentialError
+from kups_relax.errors import OptionError, PotentialError, shown
 from kups_relax.potentials._graph import Graph
 from kups_relax.potentials._graph_model import GraphModel
 
@@ -60,7 +60,9 @@ def Nequix(
         with jax.enable_x64(False):
             model, config = nequix.model.load_model(os.fspath(model), False)
     if not isinstance(model, nequix.model.Nequix):
-        raise OptionError(f"{model!r} is no Nequix model; expected the path of a .nqx file or one.")
+        raise OptionError(
+            f"{shown(model)} is no Nequix model; expected the path of a .nqx file or one."
+        )
     if config is None or "atomic_numbers" not in config:
         raise OptionError(
             "a Nequix model does not know which elements it was trained on; give the "

@@ -1,13 +1,13 @@
-"""Parameters per element, and how two elements mix. Host side."""
+"""What a potential asks of a structure: elements, parameters of these, axes, charge. Host side."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from kups_relax.data import Structure
 from kups_relax.data._symbols import SYMBOLS
-from kups_relax.errors import OptionError, PotentialError
+from kups_relax.errors import OptionError, PotentialError, StructureError, shown
 
 Parameter = float | tuple[tuple[str, float], ...]
 
@@ -24,9 +24,9 @@ def freeze(name: str, value: Any) -> Parameter:
         items = {**value} if isinstance(value, Mapping) else {"": value}
     for symbol, number in items.items():
         if symbol and symbol not in SYMBOLS:
-            raise OptionError(f"{name} is given for {symbol!r}, which is no chemical symbol.")
+            raise OptionError(f"{name} is given for {shown(symbol)}, which is no chemical symbol.")
         if not (isinstance(number, int | float | np.number) and 0 < number < np.inf):
-            raise OptionError(f"{name} is {number!r}; it must be a positive, finite number.")
+            raise OptionError(f"{name} is {shown(number)}; it must be a positive, finite number.")
     if "" in items:
         return float(items[""])
     return tuple(sorted((symbol, float(number)) for symbol, number in items.items()))
@@ -41,14 +41,67 @@ def per_atom(potential: str, name: str, value: Parameter, structure: Structure) 
     if isinstance(value, float):
         return np.full(structure.n_atoms, value)
     known = dict(value if isinstance(value, tuple) else ())
-    symbols = [SYMBOLS[z] for z in structure.numbers]
-    missing = sorted(set(symbols) - set(known))
+    symbols = symbols_of(structure)
+    advice = f"Add the element, e.g. {name}={{'ELEMENT': ...}}."
+    refuse_elements(f"{potential} has no {name}", structure, known, advice)
+    return np.array([known[s] for s in symbols])
+
+
+def symbols_of(structure: Structure) -> list[str]:
+    """Return the chemical symbol of each atom; "X" stands for no element.
+
+    Raises:
+        StructureError: There are no atoms.
+        PotentialError: An atomic number is of no element.
+    """
+    numbers = np.asarray(structure.numbers)
+    if not len(numbers):
+        raise StructureError(f"{structure.id!r} has no atoms. Leave it out of the input.")
+    foreign = np.flatnonzero((numbers < 0) | (numbers >= len(SYMBOLS)))
+    if len(foreign):
+        raise PotentialError(
+            f"{structure.id!r}: the atomic number of atom {foreign[0]} is {numbers[foreign[0]]}, "
+            f"which is no element; expected 1 to {len(SYMBOLS) - 1}. Correct the structure."
+        )
+    return [SYMBOLS[z] for z in numbers.tolist()]
+
+
+def refuse_elements(what: str, structure: Structure, known: Collection[str], advice: str) -> None:
+    """Raise for elements that a potential does not know.
+
+    Args:
+        what: Begins the sentence: "EMT has no parameters".
+        structure: Any.
+        known: Chemical symbols.
+        advice: Ends it; ELEMENT stands for the first one that is missing.
+
+    Raises:
+        PotentialError: An atom is of another element.
+    """
+    missing = sorted(set(symbols_of(structure)) - set(known))
     if missing:
         raise PotentialError(
-            f"{structure.id!r}: {potential} has no {name} for {', '.join(missing)}; it has "
-            f"{', '.join(known)}. Add the element, e.g. {name}={{{missing[0]!r}: ...}}."
+            f"{structure.id!r}: {what} for {', '.join(missing)}; it has "
+            f"{', '.join(known)}. {advice.replace('ELEMENT', missing[0])}"
         )
-    return np.array([known[s] for s in symbols])
+
+
+def charge_of(potential: str, structure: Structure) -> int:
+    """Return the total charge of a structure in e, 0 where it does not say.
+
+    Raises:
+        PotentialError: It is no whole number, or none that atoms can have.
+    """
+    charge = structure.charge
+    if charge is None:
+        return 0
+    whole = isinstance(charge, int | float | np.number) and float(charge).is_integer()
+    if not whole or abs(charge) > 100 * max(structure.n_atoms, 1):
+        raise PotentialError(
+            f"{structure.id!r}: its charge is {shown(charge)}; {potential} needs a whole number "
+            "of elementary charges. Correct it."
+        )
+    return int(charge)
 
 
 def refuse_periodic(potential: str, structure: Structure) -> None:
@@ -59,6 +112,6 @@ def refuse_periodic(potential: str, structure: Structure) -> None:
     """
     if structure.pbc.any():
         raise PotentialError(
-            f"{structure.id!r}: pbc is {structure.pbc.tolist()}, and {potential} sums all pairs of "
-            "a non-periodic structure. Set pbc=False if it is a molecule or a cluster."
+            f"{structure.id!r}: pbc is {structure.pbc.tolist()}, and {potential} describes "
+            "molecules and clusters alone. Set pbc=False if it is one, or use another potential."
         )

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from kups_relax.data import Field, Structure, Terms
-from kups_relax.errors import OptionError
+from kups_relax.errors import OptionError, shown
 from kups_relax.ops import keep, rounded
 from kups_relax.potentials._base import Evaluation, Potential
 
@@ -53,7 +53,7 @@ class Sum(Potential):
         for part in parts:
             if not isinstance(part, Potential):
                 raise OptionError(
-                    f"Sum cannot add {part!r}; expected potentials that are evaluated on the "
+                    f"Sum cannot add {shown(part)}; expected potentials that are evaluated on the "
                     "device, such as EMT(). Add ASE calculators by "
                     "ase.calculators.mixing.SumCalculator, within one AseCalculator."
                 )
@@ -88,6 +88,11 @@ class Sum(Potential):
     def describe(self) -> dict[str, Any]:
         """See `EnergyModel.describe`."""
         return {"name": self.name, "parts": [part.describe() for part in self.parts]}
+
+    def caution(self, structure: Structure) -> str | None:
+        """Say what the parts say. See `EnergyModel.caution`."""
+        said = [part.caution(structure) for part in self.parts]
+        return " ".join(text for text in said if text) or None
 
     def specialize(self, structure: Structure) -> "Sum":
         """Sum the forms that a structure needs. See `EnergyModel.specialize`.

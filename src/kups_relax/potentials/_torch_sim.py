@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from kups_relax.data import Structure
-from kups_relax.errors import OptionError, PotentialError
+from kups_relax.errors import OptionError, PotentialError, described, shown
 from kups_relax.potentials._base import Evaluation
 from kups_relax.potentials._host import Asked, HostPotential, Session
+from kups_relax.potentials._species import symbols_of
 
 _BATCHING = ("one-by-one", "together")
 _ATTRIBUTES = ("__call__", "dtype", "device", "compute_forces", "compute_stress")
@@ -79,8 +80,8 @@ class TorchSim(HostPotential):
         missing = [name for name in _ATTRIBUTES if not hasattr(self.model, name)]
         if missing:
             raise OptionError(
-                f"model is {self.model!r}, which is no TorchSim model: it has no {missing[0]}. "
-                "Give an instance of a subclass of torch_sim's ModelInterface."
+                f"model is {shown(self.model)}, which is no TorchSim model: it has no "
+                f"{missing[0]}. Give an instance of a subclass of torch_sim's ModelInterface."
             )
         if not self.model.compute_forces:
             raise OptionError(
@@ -110,8 +111,8 @@ class TorchSim(HostPotential):
         wrong = [k for k, v in said.items() if not isinstance(v, int | float | np.number)]
         if wrong:
             raise PotentialError(
-                f"{structure.id!r}: {wrong[0]} is {said[wrong[0]]!r}; it must be a number. Correct "
-                "it, or take it from the structure."
+                f"{structure.id!r}: {wrong[0]} is {shown(said[wrong[0]])}; it must be a number. "
+                "Correct it, or take it from the structure."
             )
         if not axes and any(pbc) != all(pbc):
             raise PotentialError(
@@ -195,7 +196,7 @@ class _Session(Session):
             out = self._model(rows.state(arrays))
         except Exception as error:
             raise PotentialError(
-                f"{_named(self._model)} raised {type(error).__name__}: {error}. Leave the "
+                f"{_named(self._model)} raised {described(error)}. Leave the "
                 "structure out, or call the model with it alone to see why."
             ) from error
         shapes = {"energy": (len(members),), "forces": (len(rows.atoms), 3)}
@@ -337,6 +338,7 @@ def _masses(structure: Structure) -> np.ndarray:
         return structure.atoms.get_masses()
     from ase.data import atomic_masses
 
+    symbols_of(structure)
     return atomic_masses[structure.numbers]
 
 
@@ -349,6 +351,11 @@ def _labels(structure: Structure) -> dict[str, Any]:
     spin = None if structure.atoms is None else structure.atoms.info.get("spin")
     said = {"charge": structure.charge, "spin": spin}
     return {name: value for name, value in said.items() if value is not None}
+
+
+def is_torch_sim(value: Any) -> bool:
+    """Whether a value looks like a TorchSim model, and not a class of them."""
+    return not isinstance(value, type) and all(hasattr(value, name) for name in _ATTRIBUTES)
 
 
 def _named(model: Any) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 
 from kups_relax.data import Structure
 from kups_relax.data._symbols import SYMBOLS
-from kups_relax.errors import OptionError, PotentialError
+from kups_relax.errors import OptionError, shown
+from kups_relax.potentials._species import refuse_elements, symbols_of
 
 Triplet = tuple[str, str, str]
 Frozen = tuple[tuple[Triplet, Any], ...]
@@ -33,14 +34,14 @@ def freeze_triplets(potential: str, record: type[Any], parameters: Any) -> Froze
     items = dict(parameters) if isinstance(parameters, Mapping | Sequence) else {}
     if not items or isinstance(parameters, str):
         raise OptionError(
-            f"{potential}: parameters are {parameters!r}; expected a dictionary of triplets of "
-            "chemical symbols, e.g. {('Si', 'Si', 'Si'): ...}."
+            f"{potential}: parameters are {shown(parameters)}; expected a dictionary of triplets "
+            "of chemical symbols, e.g. {('Si', 'Si', 'Si'): ...}."
         )
     frozen = {}
     for triplet, values in items.items():
         if not isinstance(triplet, tuple) or len(triplet) != 3:
             raise OptionError(
-                f"{potential}: parameters are given for {triplet!r}; expected three chemical "
+                f"{potential}: parameters are given for {shown(triplet)}; expected three chemical "
                 "symbols, the first of the atom at the centre."
             )
         for symbol in triplet:
@@ -75,7 +76,7 @@ def _numbers(potential: str, names: Sequence[str], triplet: Triplet, values: Any
         numbers = []
     if len(numbers) != len(names) or not np.isfinite(numbers).all():
         raise OptionError(
-            f"{potential}: the parameters of {triplet!r} are {values!r}; expected "
+            f"{potential}: the parameters of {triplet!r} are {shown(values)}; expected "
             f"{len(names)} finite numbers: {', '.join(names)}."
         )
     return numbers
@@ -132,22 +133,19 @@ def restricted(parameters: Frozen, structure: Structure, potential: str) -> Froz
         PotentialError: An element of the structure has no parameters.
     """
     known = elements_of(parameters)
-    present = {SYMBOLS[z] for z in structure.numbers}
-    missing = sorted(present - set(known))
-    if missing:
-        raise PotentialError(
-            f"{structure.id!r}: {potential} has no parameters for {', '.join(missing)}; it has "
-            f"{', '.join(known)}. Give them for all triplets of the elements: "
-            f"{potential}({{('{missing[0]}', '{missing[0]}', '{missing[0]}'): ..., ...}}), or "
-            f"{potential}.from_lammps(path)."
-        )
+    advice = (
+        f"Give them for all triplets of the elements: {potential}({{('ELEMENT', 'ELEMENT', "
+        f"'ELEMENT'): ..., ...}}), or {potential}.from_lammps(path)."
+    )
+    refuse_elements(f"{potential} has no parameters", structure, known, advice)
+    present = set(symbols_of(structure))
     return tuple(item for item in parameters if present.issuperset(item[0]))
 
 
 def species_of(parameters: Frozen, structure: Structure) -> np.ndarray:
     """(n_atoms,) int32: where each atom's element is among those of the parameters."""
     place = {symbol: k for k, symbol in enumerate(elements_of(parameters))}
-    return np.array([place[SYMBOLS[z]] for z in structure.numbers], np.int32)
+    return np.array([place[symbol] for symbol in symbols_of(structure)], np.int32)
 
 
 def pick(table: np.ndarray, *species: jax.Array) -> jax.Array | float:

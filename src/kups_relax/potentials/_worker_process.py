@@ -14,16 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from kups_relax.errors import OptionError
+from kups_relax.errors import OptionError, shown
 from kups_relax.potentials import _evaluator
 from kups_relax.potentials._evaluator import Answer, described
-from kups_relax.potentials._loaded import from_files
+from kups_relax.potentials._loaded import serialize
 
 # Seconds for a process to start and to import what the factory needs.
 _START = 300.0
 # Seconds for a process that was told to end.
 _END = 5.0
-_ONE_AT_A_TIME = threading.Lock()
 _PROGRAM = str(pathlib.Path(_evaluator.__file__))
 _INTERRUPTED = "the run was interrupted."
 
@@ -148,18 +147,11 @@ def pickled(factory: Callable[[], Any]) -> bytes:
     Raises:
         OptionError: It refers to something that cannot be serialized.
     """
-    import cloudpickle
-
     try:
-        # What is registered is known to the whole process.
-        with _ONE_AT_A_TIME, contextlib.ExitStack() as undo:
-            for module in from_files():
-                cloudpickle.register_pickle_by_value(module)
-                undo.callback(cloudpickle.unregister_pickle_by_value, module)
-            return _pickled(factory)
+        return serialize(factory)
     except Exception as error:
         raise OptionError(
-            f"the factory {factory!r} cannot be sent to worker processes: {described(error)}. "
+            f"the factory {shown(factory)} cannot be sent to worker processes: {described(error)}. "
             "Make what it needs within it, so that each process makes its own, or use workers=0."
         ) from error
 

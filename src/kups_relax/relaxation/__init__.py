@@ -5,6 +5,7 @@ from kups_relax.relaxation._checkpoint import read_checkpoint as read_checkpoint
 from kups_relax.relaxation._checkpoint import write_checkpoint as write_checkpoint
 from kups_relax.relaxation._classes import SizeClass as SizeClass
 from kups_relax.relaxation._classes import axis_lengths as axis_lengths
+from kups_relax.relaxation._classes import check_range as check_range
 from kups_relax.relaxation._classes import size_class as size_class
 from kups_relax.relaxation._evaluate import Evaluated as Evaluated
 from kups_relax.relaxation._evaluate import evaluate as evaluate

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 
 from kups_relax._platform import make_room
 from kups_relax.data import Terms
-from kups_relax.errors import CapacityError, PotentialError, StructureError
+from kups_relax.errors import CapacityError, PotentialError, StructureError, described
 from kups_relax.potentials import Asked, EnergyModel, Evaluation, HostPotential, Session
 from kups_relax.potentials._host import given
 from kups_relax.relaxation._checkpoint import Saved
@@ -221,15 +222,16 @@ class Batch:
         fresh = self._tile.fresh.tolist()
         asked = Asked(structures, trial.positions, trial.cell, program.stress, fresh)
         evaluation, failed = session.evaluate(asked)
-        energy = evaluation.energy
+        energy: Any = evaluation.energy
         if program.coordinates.cell is not None:
             failed = {**_without_stress(asked, evaluation, program.potential), **failed}
         if failed:
             # They end with their last good geometry, as those do whose energy is NaN.
             energy = np.array(energy)
             energy[list(failed)] = np.nan
+        free_energy: Any = energy if evaluation.free_energy is None else evaluation.free_energy
         stress = evaluation.stress if program.stress else None
-        evaluation = Evaluation(energy, evaluation.forces, stress)  # pyright: ignore
+        evaluation = Evaluation(energy, evaluation.forces, stress, free_energy=free_energy)
         self._state = settle(program, self._state, evaluation, start, limits.fmax, limits.max_steps)
         return failed
 
@@ -253,6 +255,7 @@ class Batch:
             energy=float(arrays.energy[lane]),
             forces=_rows(arrays.forces[:, :n, lane].T),
             fmax=float(arrays.fmax[lane]),
+            free_energy=arrays.other_energy(lane),
         )
 
     def _collect(self, failed: Mapping[int, str]) -> list[Outcome]:
@@ -301,6 +304,7 @@ class Batch:
             status=status,
             reason=reason,
             frames=tuple(frames or ()),
+            free_energy=last.free_energy,
         )
 
     def _give_up(self, error: Exception) -> list[Outcome]:
@@ -323,8 +327,7 @@ class Batch:
                     n_steps=0,
                     n_evaluations=1,
                     status=Status.FAILED,
-                    reason=f"{s.id!r}: {job.program.potential.name} raised "
-                    f"{type(error).__name__}: {error}",
+                    reason=f"{s.id!r}: {job.program.potential.name} raised {described(error)}",
                 )
             )
             self._free(lane)
@@ -348,9 +351,16 @@ class _Arrays:
         self.positions, self.forces = np.asarray(state.seen.positions), np.asarray(state.forces)
         self.cell = np.asarray(state.seen.cell)
         self.energy, self.fmax = np.asarray(state.energy), np.asarray(state.fmax)
+        self._free = None if state.free_energy is None else np.asarray(state.free_energy)
         self.stress = None if state.stress is None else np.asarray(state.stress)
         self.n_steps = np.asarray(state.n_steps)
         self.n_evaluations = np.asarray(state.n_evaluations)
+
+    def other_energy(self, lane: int) -> float | None:
+        """Return the free energy of a lane, where it is not the energy."""
+        if self._free is None or np.array_equal(self._free[lane], self.energy[lane], True):
+            return None
+        return float(self._free[lane])
 
 
 def _rows(x: np.ndarray) -> np.ndarray:

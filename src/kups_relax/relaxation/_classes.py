@@ -3,13 +3,15 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
 from kups_relax import internals
 from kups_relax.coordinates import Coordinates
-from kups_relax.errors import CapacityError
+from kups_relax.data import Structure
+from kups_relax.errors import CapacityError, PotentialError
 from kups_relax.potentials import EnergyModel
 
 
@@ -92,6 +94,30 @@ def axis_lengths(
                 known = lengths.setdefault(axis, length)
                 assert known == length, (name, axis, known, length)
     return lengths
+
+
+def check_range(
+    potential: EnergyModel, structure: Structure, prepared: Mapping[str, np.ndarray], dtype: Any
+) -> None:
+    """Raise for parameters that are finite, and infinite in the dtype of the run.
+
+    Raises:
+        PotentialError: See the message.
+    """
+    if np.dtype(dtype) == np.float64:
+        return
+    largest = float(np.finfo(dtype).max)
+    for name, field in potential.fields().items():
+        if field.kind != "float":
+            continue
+        size = np.abs(prepared[name])
+        most = float(np.max(size, where=np.isfinite(size), initial=0.0))
+        if most > largest:
+            raise PotentialError(
+                f"{structure.id!r}: {potential.name} has {name} of up to {most:.3g}, and "
+                f"{np.dtype(dtype).name} holds numbers up to {largest:.3g}. Use dtype='float64', "
+                "or look at the units of the parameters."
+            )
 
 
 def size_class(potential: EnergyModel, n_atoms: int, lengths: Mapping[str, int]) -> SizeClass:

@@ -23,7 +23,7 @@ from kups_relax.potentials import (
     Terms,
 )
 from kups_relax.potentials._host import given
-from kups_relax.relaxation._classes import SizeClass, axis_lengths, size_class
+from kups_relax.relaxation._classes import SizeClass, axis_lengths, check_range, size_class
 from kups_relax.relaxation._step import evaluate_tile
 from kups_relax.relaxation._tiles import Tile
 
@@ -37,12 +37,14 @@ class Evaluated:
         forces: (n_atoms, 3) float64, eV/Angstrom.
         stress: (3, 3) float64, eV/Angstrom^3, ASE's sign; None where the potential has none.
         energies: (n_atoms,) float64, eV, shares of the atoms; None where there are none.
+        free_energy: eV, what the forces are the slope of; None: the energy.
     """
 
     energy: float
     forces: np.ndarray
     stress: np.ndarray | None = None
     energies: np.ndarray | None = None
+    free_energy: float | None = None
 
 
 @entry_point
@@ -67,6 +69,7 @@ def evaluate(
     for number, structure in enumerate(structures):
         form = potential.specialize(structure)
         prepared = form.prepare(structure)
+        check_range(form, structure, prepared, dtype)
         size = size_class(form, structure.n_atoms, axis_lengths(form, prepared))
         key = (form, size, has_volume(structure))
         groups.setdefault(key, []).append((number, prepared))
@@ -148,6 +151,7 @@ def take_lane(form: EnergyModel, got: Evaluation, lane: int, n_atoms: int) -> Ev
         forces=_rows(np.asarray(got.forces)[:, :n_atoms, lane].T),
         stress=given(stress) if isinstance(form, HostPotential) else stress,
         energies=None if energies is None else _rows(energies),
+        free_energy=None if got.free_energy is None else float(np.asarray(got.free_energy)[lane]),
     )
 
 

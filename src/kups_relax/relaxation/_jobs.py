@@ -70,6 +70,7 @@ class Frame:
         energy: eV.
         forces: (n_atoms, 3) float64, eV/Angstrom.
         fmax: Longest row of the forces that are judged, eV/Angstrom.
+        free_energy: eV, what the forces are the slope of; None: the energy.
     """
 
     step: int
@@ -78,6 +79,7 @@ class Frame:
     energy: float
     forces: np.ndarray
     fmax: float
+    free_energy: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Outcome:
         status: How it ended.
         reason: Why it did not converge, and what to do.
         frames: Its trajectory, where one is kept; the last frame is the outcome itself.
+        free_energy: eV, what the forces are the slope of; None: the energy.
     """
 
     number: int
@@ -113,3 +116,4 @@ class Outcome:
     status: Status
     reason: str
     frames: tuple[Frame, ...] = ()
+    free_energy: float | None = None

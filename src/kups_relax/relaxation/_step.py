@@ -64,6 +64,8 @@ class TileState:
         trial: The geometry of x, that is evaluated next.
         seen: The last one with finite values that was taken.
         energy: (L,), eV.
+        free_energy: (L,), eV: what the forces are the slope of; None: the energy, as it is for
+            potentials of the device.
         forces: (3, A, L), eV/Angstrom.
         stress: (3, 3, L), eV/Angstrom^3; None where the program does not ask for it.
         fmax: (L,), longest row of the forces on x that is judged, eV/Angstrom.
@@ -83,6 +85,7 @@ class TileState:
     trial: Geometry
     seen: Geometry
     energy: jax.Array
+    free_energy: jax.Array | None
     forces: jax.Array
     stress: jax.Array | None
     fmax: jax.Array
@@ -153,6 +156,7 @@ class Program:
             trial=nowhere(),
             seen=nowhere(),
             energy=_zeros(n_lanes, dtype),
+            free_energy=_zeros(n_lanes, dtype) if self.on_host else None,
             forces=_zeros(shape, dtype),
             stress=_zeros((3, 3, n_lanes), dtype) if self.stress else None,
             fmax=_zeros(n_lanes, dtype),
@@ -301,6 +305,7 @@ def _load(mover: Mover, state: TileState, start: Start) -> TileState:
         trial=_choose(fresh, start.geometry, state.trial),
         seen=_choose(fresh, start.geometry, state.seen),
         energy=jnp.where(fresh, nan, state.energy),
+        free_energy=None if state.free_energy is None else jnp.where(fresh, nan, state.free_energy),
         forces=jnp.where(fresh, zero, state.forces),
         stress=None if state.stress is None else jnp.where(fresh, zero, state.stress),
         fmax=jnp.where(fresh, nan, state.fmax),
@@ -325,11 +330,12 @@ def _settle(
     max_steps: jax.Array,
 ) -> TileState:
     coordinates, needed = mover.coordinates, max_steps >= 0
+    slope_of = evaluation.energy if evaluation.free_energy is None else evaluation.free_energy
     pull = _run(coordinates, needed, coordinates.pull)(
         state.x,
         state.trial,
         start.geometry.cell,
-        evaluation.energy,
+        slope_of,
         evaluation.forces,
         evaluation.stress,
         start.terms,
@@ -338,6 +344,8 @@ def _settle(
     running = state.status == Status.RUNNING
     finite = jnp.isfinite(evaluation.energy) & jnp.isfinite(pull.fmax)
     finite &= jnp.isfinite(pull.residual)
+    if evaluation.free_energy is not None:
+        finite &= jnp.isfinite(evaluation.free_energy)
     done = (pull.fmax < fmax) & (pull.residual < pull.smax)
     value = jnp.where(finite, pull.value, jnp.nan)
     extra: dict[str, Any] = {"value": value}
@@ -366,12 +374,16 @@ def _settle(
     if stress is not None:
         assert evaluation.stress is not None
         stress = jnp.where(seen, evaluation.stress, stress)
+    free_energy = state.free_energy
+    if free_energy is not None:
+        free_energy = jnp.where(seen, slope_of, free_energy)
     trial = _choose(move, trial, state.trial)
     return TileState(
         x=jnp.where(move, x, state.x),
         trial=trial,
         seen=_choose(seen, state.trial, state.seen),
         energy=jnp.where(seen, evaluation.energy, state.energy),
+        free_energy=free_energy,
         forces=jnp.where(seen, evaluation.forces, state.forces),
         stress=stress,
         fmax=jnp.where(seen, pull.fmax, state.fmax),

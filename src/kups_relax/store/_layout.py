@@ -16,7 +16,7 @@ from kups_relax._record import Record
 from kups_relax.relaxation import Frame
 from kups_relax.store._extras import with_geometry
 
-VERSION = 1
+VERSION = 2
 PARTICLES = "/particles/relaxed"
 OBSERVABLES = "/observables/relaxed"
 OWN = "/kups_relax"
@@ -88,6 +88,10 @@ def _forces(row: Row) -> Any:
     return np.nan if row.record.forces is None else row.record.forces
 
 
+def _free_energy(row: Row) -> Any:
+    return np.nan if row.record.free_energy is None else row.record.free_energy
+
+
 def _positions(row: Row) -> Any:
     return np.nan if row.shown is None else row.shown.positions
 
@@ -151,6 +155,8 @@ COLUMNS: tuple[Column, ...] = (
     _observable("input_index", lambda row: row.record.number, "i8", origin="info"),
     _own("n_atoms", lambda row: len(row.record.numbers), "i8"),
     _own("n_evaluations", lambda row: row.record.n_evaluations, "i8"),
+    # NaN: the energy, which is what ASE takes where nobody tells another.
+    _own("free_energy", _free_energy, "f8"),
     _own("reason", lambda row: _text(row.record.reason), _TEXT),
     _own("fingerprint", lambda row: row.record.fingerprint.encode(), "S64"),
     _own("extras", _extras, _TEXT),
@@ -354,5 +360,8 @@ def _trajectory(file: Any, record: Record) -> None:
     element(particles.create_group("species"), species, "atoms")
     energies = stacked(lambda frame: frame.energy)
     element(observables.create_group("potential_energy"), energies, "calc", unit="eV")
+    if any(frame.free_energy is not None for frame in frames):
+        free = stacked(lambda f: f.energy if f.free_energy is None else f.free_energy)
+        element(observables.create_group("free_energy"), free, "calc", unit="eV")
     fmax = stacked(lambda frame: frame.fmax)
     element(observables.create_group("fmax"), fmax, "info", unit="eV/Angstrom")

@@ -175,6 +175,7 @@ class Store(Results):
                     n_evaluations=int(self.n_evaluations[place]),
                     status=str(self.status[place]),
                     reason=str(self.reason[place]),
+                    free_energy=results.get("free_energy"),
                     frames=frames,
                     finished=float(self.finished[place]),
                 ),
@@ -283,7 +284,10 @@ class Store(Results):
         forces, cells = particles["force/value"][()], particles["box/edges/value"][()]
         energies = observables["potential_energy/value"][()].tolist()
         fmax = observables["fmax/value"][()].tolist()
-        return tuple(map(Frame, steps.tolist(), positions, cells, energies, forces, fmax))
+        free = [None] * len(energies)
+        if "free_energy" in observables:
+            free = observables["free_energy/value"][()].tolist()
+        return tuple(map(Frame, steps.tolist(), positions, cells, energies, forces, fmax, free))
 
     def _column(self, path: str) -> np.ndarray:
         with self._file() as file:
@@ -353,7 +357,7 @@ _NEEDED = [
     for c in layout.COLUMNS
     if c.path.split("/")[-2 if c.in_h5md else -1]
     in ("position", "force", "species", "edges", "pbc", "potential_energy", "stress", "status",
-        "structure_id", "n_atoms", "extras")
+        "structure_id", "n_atoms", "extras", "free_energy")
 ]  # fmt: skip
 
 
@@ -375,7 +379,14 @@ def _atoms(row: dict[str, Any]) -> Any:
     if np.isfinite(energy):
         stress = row[f"{layout.OBSERVABLES}/stress/value"]
         forces = row[f"{layout.PARTICLES}/force/value"][:n]
-        io.attach(atoms, energy, forces, None if np.isnan(stress).all() else stress)
+        free_energy = float(row[f"{layout.OWN}/free_energy"])
+        io.attach(
+            atoms,
+            energy,
+            forces,
+            None if np.isnan(stress).all() else stress,
+            None if np.isnan(free_energy) else free_energy,
+        )
     return atoms
 
 
