@@ -59,6 +59,11 @@ class Keeper(abc.ABC):
         """
         return entries
 
+    @property
+    def n_kept(self) -> int:
+        """Structures that an earlier run has finished and the input has not come to yet."""
+        return 0
+
     def checkpoint(self, saved: Sequence[Saved]) -> None:
         """Write tiles at work."""
         del saved
@@ -196,6 +201,11 @@ class _Stored(Keeper):
         attributes = {**attributes, "run": there.run, "versions": json.dumps(versions)}
         self._writer.go_on(len(there), attributes)
         return there.run
+
+    @property
+    def n_kept(self) -> int:
+        """See `Keeper`."""
+        return len(self._done)
 
     def checkpoint(self, saved: Sequence[Saved]) -> None:
         """See `Keeper`."""

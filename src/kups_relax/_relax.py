@@ -173,27 +173,26 @@ def _run(
     strict: bool,
 ) -> Results:
     """Read, relax and keep, each in a thread of its own."""
+    n_before = keep.n_kept
     known = keep.ahead(entries)
-    n_read = 0
-    ended = False
+    n_read = n_new = 0
+    total = entries.total
 
     def items() -> Iterator[Job | Refused]:
-        nonlocal n_read, ended
+        nonlocal n_read, n_new, total
         for number, entry in enumerate(known):
             n_read = number + 1
             if not keep.has(number, entry):
+                n_new += 1
                 yield job(number, entry)
-        ended = True
-
-    def total() -> int | None:
-        share = 1.0 if ended else entries.share
-        return round(n_read / share) if share else None
+        total = n_read
 
     shown = Progress(
         progress,
-        occupancy=lambda: scheduler.occupancy,
-        n_running=lambda: scheduler.n_running,
-        total=total,
+        run=scheduler,
+        n_before=n_before,
+        n_read=lambda: n_new,
+        total=lambda: total,
     )
 
     def finish(item: Outcome | Refused | None) -> None:

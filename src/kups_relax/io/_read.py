@@ -46,6 +46,7 @@ class Stream:
 
     Attributes:
         share: How much of the input has been read, from 0 to 1; None where that is not known.
+        total: How many entries there will be, exactly; None where that is not known.
 
     Args:
         inputs: `ase.Atoms`, an RDKit Mol (each conformer is a structure; a Mol without
@@ -70,6 +71,7 @@ class Stream:
         if isinstance(inputs, str | os.PathLike):
             self._length = 1
         self._item = self._within = 0.0
+        self._total = _counted(inputs)
         self._entries = self._read(inputs)
 
     def __iter__(self) -> Iterator[Entry]:
@@ -84,6 +86,11 @@ class Stream:
         if not self._length:
             return None
         return min(1.0, (self._item + self._within) / self._length)
+
+    @property
+    def total(self) -> int | None:
+        """See the class."""
+        return self._total
 
     def _read(self, inputs: Any) -> Iterator[Entry]:
         entry = None
@@ -210,6 +217,18 @@ def structures_from(inputs: Any, *, seed: int = 0, n_conformers: int = 1) -> lis
         ('structure 0', 2)
     """
     return list(Stream(inputs, seed=seed, n_conformers=n_conformers))
+
+
+def _counted(inputs: Any) -> int | None:
+    """Count lists of what is one structure each; None for all else."""
+    from ase import Atoms
+
+    one = Atoms | Structure | Unreadable
+    if isinstance(inputs, one):
+        return 1
+    if isinstance(inputs, list | tuple) and all(isinstance(item, one) for item in inputs):
+        return len(inputs)
+    return None
 
 
 def _paths(inputs: Any, place: str) -> Iterator[tuple[str, Any]]:

@@ -1,8 +1,10 @@
 """A tile at work: the structures in its lanes, and what the device knows of them."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,7 @@ from kups_relax.potentials._host import given
 from kups_relax.relaxation._checkpoint import Saved
 from kups_relax.relaxation._classes import SizeClass, axis_capacity, axis_lengths
 from kups_relax.relaxation._jobs import Frame, Job, Outcome
+from kups_relax.relaxation._pace import Pace
 from kups_relax.relaxation._status import ADVICE, Status
 from kups_relax.relaxation._step import Program, TileState, advance, load, settle
 from kups_relax.relaxation._tiles import Tile
@@ -48,12 +51,16 @@ class Batch:
         size: Their size class.
         steps: Steps that all lanes have taken together so far, idle ones included.
         busy: Of these, those of lanes that were running.
+        pace: Told when programs are compiled.
+        compile_seconds: Time that compiling took; set to 0 by who has counted it.
     """
 
     def __init__(self, program: Program, size: SizeClass, dtype: np.dtype) -> None:
         make_room(program, size, dtype)
         self.program, self.size = program, size
         self.steps = self.busy = 0
+        self.pace, self.compile_seconds = Pace(), 0.0
+        self._called = False
         self._dtype = dtype
         self._tile = Tile(program.potential, size, dtype, program.coordinates, program.guide)
         self._state = self._empty()
@@ -142,16 +149,17 @@ class Batch:
                 failed = self._step_on_host(session, limits)
             else:
                 assert self._terms is not None
-                self._state = advance(
-                    self.program,
-                    self._state,
-                    self._terms,
-                    self._tile.start(self._moves, self._guide),
-                    limits.fmax,
-                    limits.max_steps,
-                    np.int32(BUDGET),
-                    np.int32(keep_running),
-                )
+                with self._compiling():
+                    self._state = advance(
+                        self.program,
+                        self._state,
+                        self._terms,
+                        self._tile.start(self._moves, self._guide),
+                        limits.fmax,
+                        limits.max_steps,
+                        np.int32(BUDGET),
+                        np.int32(keep_running),
+                    )
                 # Raises what the device raised.
                 self.steps += int(self._state.n_calls) * self.size.n_lanes
                 self.busy += int(self._state.busy)
@@ -230,8 +238,22 @@ class Batch:
             energy[list(failed)] = np.nan
         stress = evaluation.stress if program.stress else None
         evaluation = Evaluation(energy, evaluation.forces, stress)  # pyright: ignore
-        self._state = settle(program, self._state, evaluation, start, limits.fmax, limits.max_steps)
+        limit, most = limits.fmax, limits.max_steps
+        with self._compiling():
+            self._state = settle(program, self._state, evaluation, start, limit, most)
         return failed
+
+    @contextlib.contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """Count the first call as a compilation: it returns before the device is done."""
+        if self._called:
+            yield
+            return
+        start = time.monotonic()
+        with self.pace.compiling():
+            yield
+        self._called = True
+        self.compile_seconds += time.monotonic() - start
 
     def _keep_frames(self) -> None:
         """Copy the geometries that belong into trajectories."""
