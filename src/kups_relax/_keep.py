@@ -37,11 +37,11 @@ def keeper(
     store = output is not None and Path(output).suffix.lower() in io.STORES
     if resume and not store:
         raise OptionError(
-            f"resume needs a store as output, a path that ends in {', '.join(io.STORES)}; got "
-            f"{output!r}."
+            f"resume=True needs a store as output, a path that ends in {', '.join(io.STORES)}; "
+            f"got {output!r}."
         )
     if resume and overwrite:
-        raise OptionError("resume and overwrite exclude each other. Choose one.")
+        raise OptionError("resume=True and overwrite=True exclude each other. Choose one.")
     if not store:
         return _Memory(output, options, overwrite=overwrite)
     assert output is not None

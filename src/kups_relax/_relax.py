@@ -1,5 +1,6 @@
 """`relax`: from what users have to what they want."""
 
+import dataclasses
 import hashlib
 import logging
 import math
@@ -134,10 +135,10 @@ def relax(
         entries = io.Stream(structures, seed=seed, n_conformers=n_conformers)
     options = {
         "potential": _described(potential),
-        "optimizer": repr(optimizer),
+        "optimizer": optimizers.describe(optimizer),
         "fmax": float(fmax),
         "max_steps": int(max_steps),
-        "cell": repr(cell),
+        "cell": None if cell is None else {"name": cell.name, **dataclasses.asdict(cell)},
         "dtype": dtype,
         "seed": int(seed),
         "n_conformers": int(n_conformers),
@@ -247,7 +248,7 @@ def _job(
 ) -> Job | Refused:
     """Make a structure ready to run, or say why it cannot be."""
     if not isinstance(entry, Structure):
-        return Refused(number, entry, str(entry))
+        return Refused(number, entry, entry.reason)
     try:
         moving, moves = coordinates.coordinates_of(entry, cell)
         form = potential.specialize(entry)
@@ -261,18 +262,16 @@ def _job(
         stress = has_volume(entry) and gives_stress(form, size, dtype)
         if moving.cell and not stress:
             raise PotentialError(
-                f"{entry.id!r}: the potential {form.name!r} has no stress, which a variable cell "
+                f"the potential {form.name!r} has no stress, which a variable cell "
                 "needs. Relax with cell=None, or with another potential."
             )
         program = Program(form, optimizer, moving, stress=stress, guide=guide)
         size = fitted(program, size, np.dtype(dtype), max_workers(form, n_workers))
-    except CapacityError as error:
-        return Refused(number, entry, f"{entry.id!r}: {error}")
-    except (StructureError, PotentialError) as error:
+    except (StructureError, PotentialError, CapacityError) as error:
         return Refused(number, entry, str(error))
     except Exception as error:  # whatever a potential of the user's own may raise
         log.info("%s raised", potential.name, exc_info=True)
-        reason = f"{entry.id!r}: {potential.name} raised {type(error).__name__}: {error}"
+        reason = f"{potential.name} raised {type(error).__name__}: {error}"
         return Refused(number, entry, reason)
     return Job(
         number=number,

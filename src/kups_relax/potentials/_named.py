@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from kups_relax._options import build
+from kups_relax._loaded import FORM, is_location, load
+from kups_relax._options import build, did_you_mean
 from kups_relax.errors import OptionError
 from kups_relax.potentials._base import EnergyModel, Potential
 from kups_relax.potentials._emt import EMT
 from kups_relax.potentials._harmonic import Harmonic
 from kups_relax.potentials._lennard_jones import LennardJones
-from kups_relax.potentials._loaded import FORM, is_location, load
 from kups_relax.potentials._mmff94 import MMFF94
 from kups_relax.potentials._morse import Morse
 from kups_relax.potentials._stillinger_weber import StillingerWeber
@@ -43,7 +43,7 @@ def get(potential: Any) -> EnergyModel:
         )
     name, _, options = potential.partition(":")
     if name not in NAMED and is_location(potential):
-        found = load(potential)
+        found = load(potential, "potential")
         if not isinstance(found, EnergyModel):
             raise OptionError(
                 f"{potential!r} gives {found!r} ({type(found).__name__}), which is no kups_relax "
@@ -53,5 +53,6 @@ def get(potential: Any) -> EnergyModel:
     if name not in NAMED:
         raise OptionError(
             f"there is no potential {name!r}; expected one of {', '.join(NAMED)}, or {FORM}."
+            f"{did_you_mean(name, NAMED)}"
         )
     return build(NAMED[name], name, options)

@@ -345,7 +345,7 @@ class Batch:
                     n_steps=0,
                     n_evaluations=1,
                     status=Status.FAILED,
-                    reason=f"{s.id!r}: {job.program.potential.name} raised "
+                    reason=f"{job.program.potential.name} raised "
                     f"{type(error).__name__}: {error}",
                 )
             )
@@ -384,7 +384,7 @@ def _without_stress(asked: Asked, evaluation: Evaluation, potential: EnergyModel
     stress = np.asarray(evaluation.stress)
     none = np.isnan(stress).all(axis=(0, 1)).reshape(stress.shape[-1])
     return {
-        lane: f"{s.id!r} with {potential.name}: it gave no stress, which a variable cell needs. "
+        lane: f"{potential.name} gave no stress, which a variable cell needs. "
         "Relax with cell=None, or with another calculator."
         for lane, s in enumerate(asked.structures)
         if s is not None and none[lane]
@@ -395,5 +395,5 @@ def _reason(job: Job, ended: Status) -> str:
     """Say why a structure did not converge; and which model gave numbers that are none."""
     potential = job.program.potential
     if ended is Status.NON_FINITE and isinstance(potential, HostPotential):
-        return f"{job.structure.id!r} with {potential.name}: {ADVICE[ended]}"
+        return f"{potential.name}: {ADVICE[ended]}"
     return ADVICE[ended]
