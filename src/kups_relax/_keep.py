@@ -38,7 +38,7 @@ def keeper(
     if resume and not store:
         raise OptionError(
             f"resume=True needs a store as output, a path that ends in {', '.join(io.STORES)}; "
-            f"got {output!r}."
+            f"got {'no output' if output is None else repr(output)}."
         )
     if resume and overwrite:
         raise OptionError("resume=True and overwrite=True exclude each other. Choose one.")

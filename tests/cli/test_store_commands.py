@@ -102,8 +102,8 @@ def test_trajectories_are_kept_of_those_that_are_named(command, clusters, tmp_pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--trajectory", 3], "--trajectory needs a store"),
-        (["--trajectory-of", "Ar8-1"], "trajectory is 0"),
+        (["--trajectory", 3], "--trajectory 3 needs a store"),
+        (["--trajectory-of", "Ar8-1"], "--trajectory is 0"),
         (["--resume", "--overwrite", "-o", "OUT"], "exclude each other"),
     ],
 )
@@ -116,7 +116,8 @@ def test_options_that_do_not_go_together_are_2(options, message, command, cluste
 
 def test_many_structures_are_counted_and_not_listed(command, tmp_path):
     path = tmp_path / "pairs.extxyz"
-    ase.io.write(path, [Atoms("Ar2", [[0, 0, 0], [0, 0, d]]) for d in [0.0] * 30 + [3.8164] * 25])
+    pairs = [*(0.003 * i for i in range(30)), *[3.8164] * 25]
+    ase.io.write(path, [Atoms("Ar2", [[0, 0, 0], [0, 0, d]]) for d in pairs])
     store = tmp_path / "out.h5"
     status, out, err = command("relax", path, *ARGON, "-o", store)
     assert status == 1

@@ -1,14 +1,15 @@
 """Messages of the package, which speak Python, in words of the command.
 
-The package names an option as Python has it: `overwrite=True`, or `max_steps is -1`. One place turns
-that into what somebody typed; stores and results keep what the package says.
+The package names an option as Python has it: `overwrite=True`, or `max_steps is -1`. One place
+turns that into what somebody typed; stores and results keep what the package says.
 """
 
 import functools
 import re
+from typing import Any
 
-import click
-
+# Words of the command alone, which mean other things in messages.
+_OTHERS = ("help", "status", "as_json", "quiet")
 # Quoted text is the user's own; an apostrophe within a word opens none.
 _QUOTED = r"(?<!\w)'[^'\n]*'(?!\w)|(?<!\w)\"[^\"\n]*\"(?!\w)"
 _VALUE = r"'[^'\n]*'|\"[^\"\n]*\"|\.\.\.|-?[\w.]*\w"
@@ -27,11 +28,11 @@ def for_shell(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape what would move a terminal's cursor, change its colours, or begin another line.
+    r"""Escape what would move a terminal's cursor, change its colours, or begin another line.
 
     Example:
-        >>> printable("a\\x1b[31m\\nb")
-        'a\\\\x1b[31m\\\\nb'
+        >>> print(printable("a\x1b[31m\nb"))
+        a\x1b[31m\nb
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
@@ -90,23 +91,24 @@ def _flags() -> dict[str, tuple[str, bool]]:
 
     from kups_relax.cli._app import app
 
-    group = typer.main.get_command(app)
-    assert isinstance(group, click.Group)
+    # Typer brings its own click, or uses the one there is.
+    group: Any = typer.main.get_command(app)
     return {
-        str(option.name): (option.opts[0], option.is_flag)
+        option.name: (option.opts[0], option.is_flag)
         for command in group.commands.values()
         for option in command.params
-        if isinstance(option, click.Option) and option.name != "help"
+        if option.param_type_name == "option" and option.name not in _OTHERS
     }
 
 
 @functools.cache
 def _kinds() -> dict[str, str]:
     """Classes that have names in the command."""
-    from kups_relax import coordinates, potentials
+    from kups_relax import potentials
+    from kups_relax.coordinates import _cells
 
     return {
         cls.__name__: name
-        for named in (potentials.NAMED, coordinates.NAMED)
+        for named in (potentials.NAMED, _cells.NAMED)
         for name, cls in named.items()
     }

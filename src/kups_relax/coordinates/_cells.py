@@ -228,9 +228,9 @@ def get(cell: Any) -> VariableCell | None:
         if name in NAMED:
             return build(NAMED[name], name, options)
     raise OptionError(
-        f"cell is {cell!r}; expected one of {', '.join(map(repr, NAMED))}, with options if you like "
-        "('frechet:pressure=5GPa'); in Python also a FrechetCell, a UnitCell, or None: cells do "
-        f"not change.{did_you_mean(cell, NAMED) if isinstance(cell, str) else ''}"
+        f"cell is {cell!r}; expected one of {', '.join(map(repr, NAMED))}, with options if you "
+        "like ('frechet:pressure=5GPa'); in Python also a FrechetCell, a UnitCell, or None: cells "
+        f"do not change.{did_you_mean(cell, NAMED) if isinstance(cell, str) else ''}"
     )
 
 

@@ -104,6 +104,12 @@ class FromOptax:
     defaults: tuple[tuple[str, Any], ...]
 
     @property
+    def summary(self) -> str:
+        """First sentence of what optax says of it."""
+        text = inspect.getdoc(getattr(optax, self.name.replace("-", "_"))) or ""
+        return " ".join(text.split("\n\n")[0].split()).split(". ")[0].rstrip(".") + "."
+
+    @property
     def __signature__(self) -> inspect.Signature:
         parameters = inspect.signature(_MAKERS[self.name]).parameters.values()
         ours = dict(self.defaults)

@@ -345,8 +345,7 @@ class Batch:
                     n_steps=0,
                     n_evaluations=1,
                     status=Status.FAILED,
-                    reason=f"{job.program.potential.name} raised "
-                    f"{type(error).__name__}: {error}",
+                    reason=f"{job.program.potential.name} raised {type(error).__name__}: {error}",
                 )
             )
             self._free(lane)
