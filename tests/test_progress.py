@@ -78,6 +78,19 @@ def test_a_compilation_is_named_and_hides_the_time_left():
     assert shown.line(clock.now).endswith("compiling 1 program")
 
 
+def test_a_rate_leaves_compiling_out():
+    clock, run = Clock(), Told()
+    run.n_compiling = 1
+    shown = progress(run, clock=clock)
+    clock.now = 50.0
+    shown.add(True)
+    run.n_compiling = 0
+    for _ in range(10):
+        clock.now += 1.0
+        shown.add(True)
+    assert shown.line(clock.now).endswith(" 1.0/s")
+
+
 def test_estimates_that_swing_are_not_shown():
     clock, run = Clock(), Told()
     shown = progress(run, clock=clock, total=lambda: 10)

@@ -13,6 +13,8 @@ _REFRESH = 0.2
 # Seconds over which the rate is taken, and over which estimates of the end have to agree.
 _WINDOW = 60.0
 _STEADY = 5.0
+# Shortest time over which a rate is taken.
+_SHORTEST = 2.0
 # Largest ratio of two estimates of the time left that agree.
 _AGREE = 1.5
 
@@ -59,6 +61,7 @@ class Progress:
         self._run, self._n_read, self._total, self._clock = run, n_read, total, clock
         self._n_before = n_before
         self._start = self._last = clock()
+        self._looked = self._start - _REFRESH
         self._recent: collections.deque[tuple[float, int]] = collections.deque([(self._start, 0)])
         self._ends: collections.deque[tuple[float, float]] = collections.deque()
         self.n_done = self.n_failed = 0
@@ -83,7 +86,8 @@ class Progress:
         if self._bar is None and not self._lines:
             return
         now = self._clock()
-        if not self._ends or now - self._ends[-1][0] >= _REFRESH:
+        if now - self._looked >= _REFRESH:
+            self._looked = now
             self._estimate(now)
         if now - self._last >= (_REFRESH if self._bar is not None else _BETWEEN):
             self._print(now)
@@ -115,7 +119,7 @@ class Progress:
             parts.append(f"~{_duration(left)} left{rate}")
         if self.n_failed:
             parts.append(f"{self.n_failed} not converged")
-        if left is None and self.n_done and now > then:
+        if not n and left is None and self.n_done > before and now - then >= _SHORTEST:
             parts.append(_rate((self.n_done - before) / (now - then)))
         return f"relax {_duration(now - self._start)}: " + ", ".join(parts)
 
@@ -131,6 +135,10 @@ class Progress:
 
     def _estimate(self, now: float) -> None:
         """Take one more estimate; forget all of them where there is none now."""
+        if self._run.n_compiling:
+            # A rate says how fast structures are done, not how long compiling takes.
+            self._recent.clear()
+            self._recent.append((now, self.n_done))
         left = self._run.seconds_left(self._n_unread())
         if left is None:
             self._ends.clear()

@@ -182,7 +182,8 @@ def test_info_says_what_the_store_says(command, mixed_store):
     for line in ("converged", "failed", "max_steps"):
         assert f"  {line:12s} 1 (33.3%)" in out
     assert "max_steps    2\n" in out
-    assert "name lennard-jones" in out
+    assert "  potential    lennard-jones: epsilon 0.0104, sigma 3.4, " in out
+    assert "  optimizer    lbfgs: memory_size 16, " in out
     facts = json.loads(command("info", mixed_store, "--json")[1])
     store = kr.open(mixed_store)
     assert facts["counts"] == store.counts

@@ -230,7 +230,8 @@ def relax(
     if not quiet and (hint := _print.how_to_rerun(result, store)):
         print(hint, file=sys.stderr)
     for label in sorted(set(trajectory_of or []) - set(result.ids)):
-        print(f"{label}: no structure has this id; no trajectory was kept", file=sys.stderr)
+        line = f"{label}: no structure has this id; no trajectory was kept"
+        print(_words.printable(line), file=sys.stderr)
     raise typer.Exit(OK if n_converged == len(result) else NOT_ALL)
 
 
@@ -275,7 +276,8 @@ def verify(
     )
     print(report)
     for draw, structure in report.mismatches:
-        print(f"draw {draw}: {structure} differs from itself alone", file=sys.stderr)
+        line = f"draw {draw}: {structure} differs from itself alone"
+        print(_words.printable(line), file=sys.stderr)
     raise typer.Exit(OK if report.ok else NOT_ALL)
 
 

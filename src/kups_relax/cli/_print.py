@@ -1,5 +1,6 @@
 """What the commands print."""
 
+import shlex
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ def print_failures(result: Any, store: Path | None) -> None:
     for line in groups[:MOST_FAILURES]:
         print(line, file=sys.stderr)
     if len(groups) > MOST_FAILURES:
-        where = "" if store is None else f": kups-relax report {store}"
+        where = "" if store is None else f": kups-relax report {shlex.quote(str(store))}"
         print(f"... and {len(groups) - MOST_FAILURES} more{where}", file=sys.stderr)
 
 
@@ -69,9 +70,9 @@ def how_to_rerun(result: Any, store: Path | None) -> str:
     statuses = " ".join(f"--status {status}" for status in sorted(set(result.status[again])))
     # Bonds are lost in extended XYZ, and some potentials need them.
     ending = "extxyz" if result.topology(int(again[0])) is None else "sdf"
-    file = f"{store.stem}-again.{ending}"
+    file = shlex.quote(f"{store.stem}-again.{ending}")
     return (
-        f"to relax these again: kups-relax export {store} {statuses} -o {file}; "
+        f"to relax these again: kups-relax export {shlex.quote(str(store))} {statuses} -o {file}; "
         f"kups-relax relax {file} ..."
     )
 
@@ -122,7 +123,9 @@ def format_summary(facts: Mapping[str, Any]) -> str:
 def format_option(value: Any) -> str:
     """Write an option of a run as one line."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {format_option(one)}" for key, one in value.items())
+        items = [f"{key} {format_option(one)}" for key, one in value.items() if key != "name"]
+        name = str(value.get("name", ""))
+        return f"{name}{': ' if name and items else ''}{', '.join(items)}"
     return str(value)
 
 

@@ -1,5 +1,6 @@
 """Which potentials suit an input, for those who have not named one."""
 
+import importlib.util
 import itertools
 import pathlib
 import textwrap
@@ -73,7 +74,10 @@ def suggestions(inputs: Sequence[pathlib.Path]) -> list[tuple[str, str]]:
     found.append(_OWN)
     molecules = elements <= _ORGANIC and "C" in elements
     if molecules and found[0][0] != "mmff94" and not any(s.pbc.any() for s in structures):
-        found.append(("mmff94", "for organic molecules that come with bonds: SDF, MOL, SMILES"))
+        why = "for organic molecules that come with bonds: SDF, MOL, SMILES"
+        if importlib.util.find_spec("rdkit") is None:
+            why = "for organic molecules; needs RDKit: pip install 'kups-relax[rdkit]'"
+        found.append(("mmff94", why))
     return found
 
 
