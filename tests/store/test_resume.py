@@ -208,10 +208,17 @@ class _Fitted(Prompt):
     [
         ({"fmax": 0.02}, "another fmax: 0.01 there, 0.02 here"),
         ({"max_steps": 7}, "another max_steps: 1000 there, 7 here"),
-        ({"optimizer": "ase-lbfgs"}, "another optimizer: "),
+        (
+            {"optimizer": "ase-lbfgs"},
+            "another optimizer, name: 'lbfgs' there, 'ase-lbfgs' here",
+        ),
+        (
+            {"optimizer": "lbfgs:memory-size=8"},
+            "another optimizer, memory_size: 16 there, 8 here",
+        ),
         ({"dtype": "float32"}, "another dtype: 'float64' there, 'float32' here"),
-        ({"cell": "frechet"}, "another cell: 'None' there, "),
-        ({"cell": "frechet:pressure=1GPa"}, "another cell: 'None' there, "),
+        ({"cell": "frechet"}, "another cell: None there, "),
+        ({"cell": "frechet:pressure=1GPa"}, "another cell: None there, "),
         ({"seed": 1}, "another seed: 0 there, 1 here"),
         ({"n_conformers": 2}, "another n_conformers: 1 there, 2 here"),
         ({"trajectory": 5}, "another trajectory: "),
@@ -299,7 +306,7 @@ def test_overwrite_begins_anew(path: Path, undisturbed: kr.Result) -> None:
 
 def test_resume_asks_for_a_store(tmp_path: Path) -> None:
     for output in (None, tmp_path / "out.extxyz"):
-        with pytest.raises(OptionError, match="resume needs a store as output"):
+        with pytest.raises(OptionError, match="resume=True needs a store as output"):
             kr.relax(CLUSTERS, prompt(), output=output, resume=True)
     with pytest.raises(OptionError, match="resume and overwrite exclude each other"):
         kr.relax(CLUSTERS, prompt(), output=tmp_path / "a.h5", resume=True, overwrite=True)
