@@ -1,5 +1,7 @@
 """Options in one word: what is read, and that messages quote what was given."""
 
+import contextlib
+import random
 from typing import Any, Literal
 
 import pytest
@@ -112,3 +114,20 @@ def test_options_are_spelled_as_they_are_read():
     spelled = _options.spelled(fire, optimizers.Fire)
     assert spelled == "fire:dt=0.05,downhill-check=true"
     assert optimizers.get(spelled) == optimizers.Fire(dt=0.05, downhill_check=True)
+
+
+TOKENS = [
+    "lbfgs", "fire", "adam", "emt", "lennard-jones", "tersoff", "mmff94", "frechet", "unit",
+    "memory-size", "memory_size", "linesearch", "dt", "b1", "epsilon", "cutoff", "triplets",
+    "variant", "mask", "pressure", "smax", ":", ":", "=", "=", ",", ",", " ", "-1", "0", "1e400",
+    "nan", "none", "true", "xx+yy", "5GPa", "\u0661", "\n", "'", "\u00e5", "\x1b", "\ud800", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("get", [coordinates.get, optimizers.get, potentials.get])
+def test_odd_text_is_an_option_error_or_makes_something(get):
+    rng = random.Random(5)
+    for _ in range(400):
+        text = "".join(rng.choices(TOKENS, k=rng.randint(0, 9)))
+        with contextlib.suppress(OptionError):
+            assert get(text) is not None

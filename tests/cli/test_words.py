@@ -1,13 +1,19 @@
 """Messages name options as somebody met them: Python's in Python, the command's in the shell."""
 
 import ast
+import os
 import pathlib
 import re
 
+import ase.io
 import pytest
+from ase import Atoms
+from command_cases import command
 
 import kups_relax
 from kups_relax.cli._words import _flags, for_shell, printable
+
+__all__ = ["command"]  # fixture
 
 ROOT = pathlib.Path(kups_relax.__file__).parent
 
@@ -87,6 +93,15 @@ def test_no_message_tells_the_shell_an_option_of_python(where, text):
 )
 def test_options_are_translated_and_nothing_else(said, shell):
     assert for_shell(said) == shell
+
+
+def test_a_file_whose_name_is_no_text_is_named_all_the_same(command, tmp_path):
+    path = tmp_path / os.fsdecode(b"odd\xff.extxyz")
+    ase.io.write(tmp_path / "in.xyz", Atoms("Ar2", [[0, 0, 0], [0, 0, 3.8164]]))
+    argon = ["-p", "lennard-jones:epsilon=0.0104,sigma=3.4"]
+    status, out, _ = command("relax", tmp_path / "in.xyz", *argon, "-o", path)
+    assert status == 0
+    assert r"odd\udcff.extxyz" in out
 
 
 def test_control_characters_are_escaped_and_letters_are_not():

@@ -308,7 +308,7 @@ def test_resume_asks_for_a_store(tmp_path: Path) -> None:
     for output in (None, tmp_path / "out.extxyz"):
         with pytest.raises(OptionError, match="resume=True needs a store as output"):
             kr.relax(CLUSTERS, prompt(), output=output, resume=True)
-    with pytest.raises(OptionError, match="resume and overwrite exclude each other"):
+    with pytest.raises(OptionError, match="resume=True and overwrite=True exclude each other"):
         kr.relax(CLUSTERS, prompt(), output=tmp_path / "a.h5", resume=True, overwrite=True)
 
 

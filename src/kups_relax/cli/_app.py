@@ -226,7 +226,7 @@ def relax(
         + (f"; {rest}" if rest else "")
     )
     if output is not None:
-        print(f"written to {output}")
+        print(_words.printable(f"written to {output}"))
     if not quiet and (hint := _print.how_to_rerun(result, store)):
         print(hint, file=sys.stderr)
     for label in sorted(set(trajectory_of or []) - set(result.ids)):

@@ -90,7 +90,7 @@ def format_summary(facts: Mapping[str, Any]) -> str:
     n, lines = facts["n_structures"], []
 
     def add(name: str, text: str) -> None:
-        lines.append(f"{name:14s} {text}".rstrip())
+        lines.append(printable(f"{name:14s} {text}".rstrip()))
 
     add("store", f"{facts['path']}, {_size(facts['bytes'])}")
     if facts["complete"]:
@@ -110,7 +110,7 @@ def format_summary(facts: Mapping[str, Any]) -> str:
     for title in ("options", "versions"):
         lines.append(title)
         for name, value in facts[title].items():
-            text = f"  {name:12s} {format_option(value)}".rstrip()
+            text = printable(f"  {name:12s} {format_option(value)}".rstrip())
             lines.append(
                 textwrap.fill(
                     text, 80, subsequent_indent=" " * 15, break_long_words=False,

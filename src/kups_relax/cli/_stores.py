@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kups_relax.cli import _print
+from kups_relax.cli._words import printable
 
 _OUTPUT = "Where to write: .extxyz, .traj, .sdf, .csv or .db."
 StorePath = Annotated[pathlib.Path, typer.Argument(metavar="STORE", help="What relax -o wrote.")]
@@ -63,7 +64,7 @@ def export(
     n_written = store.export(part, output, overwrite=overwrite)
     rest = len(part) - n_written
     left = f"; {rest} left out, with no geometry to write" if rest else ""
-    print(f"{n_written} of {len(part)} structures written to {output}{left}")
+    print(printable(f"{n_written} of {len(part)} structures written to {output}{left}"))
 
 
 def report(
@@ -88,4 +89,4 @@ def report(
 
     output = output or path.with_suffix(".html")
     write_report(store.open(path), output, overwrite=overwrite)
-    print(f"written to {output}")
+    print(printable(f"written to {output}"))
