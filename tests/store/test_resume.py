@@ -360,3 +360,11 @@ def test_kill_9(path: Path, undisturbed: kr.Result) -> None:
     assert n_killed
     assert store.complete
     assert_same_results(store, undisturbed)
+
+
+def test_results_and_stores_call_the_optimizer_as_it_was_chosen(path: Path) -> None:
+    for chosen in ("lbfgs", "lbfgs:memory-size=8"):
+        store = run(path.with_name(f"{chosen[-1]}.h5"), optimizer=chosen, max_steps=2)
+        memory = kr.relax(CLUSTERS[:1], prompt(), chosen, max_steps=2, progress=False)
+        assert store.optimizer == memory.optimizer == chosen
+        assert store.options["optimizer"]["max_step_size"] == 0.2
