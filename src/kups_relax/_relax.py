@@ -77,8 +77,8 @@ def relax(
             with a store as `output` it may be of any size.
         potential: A potential, or its name: `kups_relax.potentials`.
         optimizer: A name, with options if you like ("lbfgs", "lbfgs-zoom", "fire:dt=0.05",
-            "adam:learning-rate=0.02"; the command `kups-relax optimizers` lists all), or an
-            optimizer built with `kups_relax.optimizers` or optax.
+            "adam:learning-rate=0.02"; the command `kups-relax optimizers` lists all), or where one
+            is defined ("my.py:make"), or one built with `kups_relax.optimizers` or optax.
         fmax: Convergence threshold, eV/Angstrom, for the longest force on an atom after
             constraints and, where cells change, the longest row of the forces on the cell.
         max_steps: Moves allowed to each structure.
