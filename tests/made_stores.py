@@ -14,10 +14,10 @@ from kups_relax.relaxation import Frame
 
 OPTIONS = {
     "potential": {"name": "lennard-jones", "epsilon": 0.0104, "sigma": 3.4},
-    "optimizer": "Lbfgs(memory=20)",
+    "optimizer": {"name": "lbfgs", "memory_size": 20},
     "fmax": 0.01,
     "max_steps": 1000,
-    "cell": "None",
+    "cell": None,
     "dtype": "float64",
     "seed": 0,
     "n_conformers": 1,
@@ -66,7 +66,7 @@ def made_record(
     atoms.info["id"] = label
     [entry] = io.structures_from([atoms])
     failed = status == "failed"
-    reason = reason or f"{label!r}: Ar{n}: atoms 0 and {n - 1} are {n / 100} Angstrom apart."
+    reason = reason or f"Ar{n}: atoms 0 and {n - 1} are {n / 100} Angstrom apart."
     frames: list[Any] = [
         Frame(
             step=10 * k,

@@ -37,10 +37,10 @@ def keeper(
         StoreError: The output cannot be written, or does not fit what is to be resumed.
     """
     if resume and overwrite:
-        raise OptionError("resume and overwrite exclude each other. Choose one.")
+        raise OptionError("resume=True and overwrite=True exclude each other. Choose one.")
     if output is None:
         if resume:
-            raise OptionError("resume needs an output: the file whose run is to go on.")
+            raise OptionError("resume=True needs an output: the file whose run is to go on.")
         return _Memory(options)
     path = Path(output)
     kind = _Stored if io.store_of(path) == path else _File
@@ -57,6 +57,11 @@ class Keeper(abc.ABC):
             StructureError: The output cannot hold a structure.
         """
         return entries
+
+    @property
+    def n_kept(self) -> int:
+        """Structures that an earlier run has finished and the input has not come to yet."""
+        return 0
 
     def checkpoint(self, saved: Sequence[Saved]) -> None:
         """Write tiles at work."""
@@ -179,6 +184,11 @@ class _Stored(Keeper):
         attributes = {**attributes, "run": there.run, "versions": json.dumps(versions)}
         self._writer.go_on(len(there), attributes)
         return there.run
+
+    @property
+    def n_kept(self) -> int:
+        """See `Keeper`."""
+        return len(self._done)
 
     def checkpoint(self, saved: Sequence[Saved]) -> None:
         """See `Keeper`."""

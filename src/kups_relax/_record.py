@@ -34,7 +34,7 @@ class Record:
         n_steps: Moves made.
         n_evaluations: Evaluations of the potential.
         status: How it ended.
-        reason: Why it did not converge, and what to do; "" if it did.
+        reason: Why it did not converge, and what to do, without its id; "" if it did.
         frames: Its trajectory, where one is kept.
         finished: When, seconds since 1970.
         free_energy: eV, what the forces are the slope of; None: the energy.
@@ -81,7 +81,7 @@ class Record:
             n_steps=item.n_steps,
             n_evaluations=item.n_evaluations,
             status=item.status.label,
-            reason=item.reason,
+            reason=reason_alone(item.reason, s.id),
             frames=item.frames,
             free_energy=item.free_energy if known else None,
         )
@@ -142,6 +142,19 @@ def fingerprint(*parts: np.ndarray | str | None) -> str:
     return digest.hexdigest()
 
 
+def reason_alone(reason: str, label: str) -> str:
+    """Return a reason without the id that errors begin with: whoever prints it says whose it is.
+
+    Example:
+        >>> reason_alone("'water': atoms 0 and 1 are at one place.", "water")
+        'atoms 0 and 1 are at one place.'
+    """
+    rest = reason.removeprefix(repr(label))
+    if rest == reason:
+        rest = reason.removeprefix(f"{label}:")
+    return rest if rest == reason else rest.lstrip(": ").removeprefix("with ")
+
+
 def frame_atoms(atoms: Any, cell: Any, frame: Frame) -> Any:
     """Put a geometry on the way into a copy of a structure's atoms.
 
@@ -173,5 +186,5 @@ def _refused(item: Refused) -> Record:
         n_steps=0,
         n_evaluations=0,
         status=Status.FAILED.label,
-        reason=item.reason,
+        reason=reason_alone(item.reason, item.entry.id),
     )

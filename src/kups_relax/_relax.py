@@ -1,6 +1,7 @@
 """`relax`: from what users have to what they want."""
 
 import contextlib
+import dataclasses
 import hashlib
 import logging
 import math
@@ -90,8 +91,8 @@ def relax(
             any size.
         potential: A potential, or its name: `kups_relax.potentials`.
         optimizer: A name, with options if you like ("lbfgs", "lbfgs-zoom", "fire:dt=0.05",
-            "adam:learning-rate=0.02"; the command `kups-relax optimizers` lists all), or an
-            optimizer built with `kups_relax.optimizers` or optax.
+            "adam:learning-rate=0.02"; the command `kups-relax optimizers` lists all), or where one
+            is defined ("my.py:make"), or one built with `kups_relax.optimizers` or optax.
         fmax: Convergence threshold, eV/Angstrom, for the longest force on an atom after
             constraints and, where cells change, the longest row of the forces on the cell.
         max_steps: Moves allowed to each structure.
@@ -152,10 +153,10 @@ def relax(
         entries.check_paths()
     options = {
         "potential": _described(potential),
-        "optimizer": repr(optimizer),
+        "optimizer": optimizers.describe(optimizer),
         "fmax": float(fmax),
         "max_steps": int(max_steps),
-        "cell": repr(cell),
+        "cell": None if cell is None else {"name": cell.name, **dataclasses.asdict(cell)},
         "dtype": dtype,
         "seed": int(seed),
         "n_conformers": int(n_conformers),
@@ -200,20 +201,23 @@ def _run(
     strict: bool,
 ) -> Results:
     """Read, relax and keep, each in a thread of its own."""
+    n_before = keep.n_kept
     known = _read_outside(iter(keep.ahead(entries)))
-    n_read = 0
+    n_read = n_new = 0
 
     def items() -> Iterator[Job | Refused]:
-        nonlocal n_read
+        nonlocal n_read, n_new
         for number, entry in enumerate(known):
             n_read = number + 1
             if not keep.has(number, entry):
+                n_new += 1
                 yield job(number, entry)
 
     shown = Progress(
         progress,
-        occupancy=lambda: scheduler.occupancy,
-        n_running=lambda: scheduler.n_running,
+        run=scheduler,
+        n_before=n_before,
+        n_read=lambda: n_new,
         total=lambda: entries.total,
     )
 
@@ -289,7 +293,7 @@ def _job(
 ) -> Job | Refused:
     """Make a structure ready to run, or say why it cannot be."""
     if not isinstance(entry, Structure):
-        return Refused(number, entry, str(entry))
+        return Refused(number, entry, entry.reason)
     try:
         entry.check_resolution(dtype)
         moving, moves = coordinates.coordinates_of(entry, cell)
@@ -305,18 +309,16 @@ def _job(
         stress = has_volume(entry) and gives_stress(form, size, dtype)
         if moving.cell and not stress:
             raise PotentialError(
-                f"{entry.id!r}: the potential {form.name!r} has no stress, which a variable cell "
+                f"the potential {form.name!r} has no stress, which a variable cell "
                 "needs. Relax with cell=None, or with another potential."
             )
         program = Program(form, optimizer, moving, stress=stress, guide=guide)
         size = fitted(program, size, np.dtype(dtype), max_workers(form, n_workers))
-    except CapacityError as error:
-        return Refused(number, entry, f"{entry.id!r}: {error}")
-    except (StructureError, PotentialError) as error:
+    except (StructureError, PotentialError, CapacityError) as error:
         return Refused(number, entry, str(error))
     except Exception as error:  # whatever a potential of the user's own may raise
         log.info("%s raised", potential.name, exc_info=True)
-        reason = f"{entry.id!r}: {potential.name} raised {described(error)}"
+        reason = f"{potential.name} raised {described(error)}"
         return Refused(number, entry, reason)
     return Job(
         number=number,

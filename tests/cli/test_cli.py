@@ -7,7 +7,8 @@ import sys
 import ase.io
 import ase.units
 import pytest
-from ase.build import bulk
+from ase import Atoms
+from ase.build import bulk, molecule
 from command_cases import clusters, command, mixed
 
 __all__ = ["clusters", "command", "mixed"]  # fixtures
@@ -23,7 +24,7 @@ def test_all_converged_is_0_and_a_line_for_each(command, clusters):
     assert [row.split()[:2] for row in rows] == [["Ar3-0", "3"], ["Ar8-1", "8"], ["Ar5-2", "5"]]
     assert all(row.endswith("converged") for row in rows)
     assert last.startswith("3 of 3 structures converged in ")
-    assert re.fullmatch(r"relax \d+:\d\d: 3( of 3)? done, .*\n", err)
+    assert re.fullmatch(r"relax \d+:\d\d: 3( of 3)? done(, .*)?\n", err)
 
 
 def test_not_all_converged_is_1_and_each_reason(command, mixed):
@@ -35,7 +36,7 @@ def test_not_all_converged_is_1_and_each_reason(command, mixed):
     assert hint == "to relax only these again, write to a store: -o OUT.h5"
     assert len(reasons) == 2
     assert reasons[0].startswith("Ar8-0: max_steps: ")
-    assert "raise max_steps" in reasons[0]
+    assert "raise --max-steps" in reasons[0]
     assert reasons[1].startswith("broken: failed: ")
     assert "0 Angstrom apart" in reasons[1]
 
@@ -47,18 +48,26 @@ def test_not_all_converged_is_1_and_each_reason(command, mixed):
         (["relax", "CLUSTERS", "-p", "eam"], "no potential 'eam'; expected one of"),
         (["relax", "CLUSTERS", "-p", "lennard-jones:depth=1"], "no option 'depth=1'"),
         (["relax", "CLUSTERS", *ARGON, "--optimizer", "bfgs"], "no optimizer 'bfgs'"),
-        (["relax", "CLUSTERS", *ARGON, "--fmax", "0"], "fmax is 0"),
-        (["relax", "CLUSTERS", *ARGON, "--fmax", "-1"], "fmax is -1"),
-        (["relax", "CLUSTERS", *ARGON, "--max-steps", "-1"], "max_steps is -1"),
-        (["relax", "CLUSTERS", *ARGON, "--dtype", "half"], "dtype is 'half'"),
+        (["relax", "CLUSTERS", *ARGON, "--fmax", "0"], "--fmax is 0"),
+        (["relax", "CLUSTERS", *ARGON, "--fmax", "-1"], "--fmax is -1"),
+        (["relax", "CLUSTERS", *ARGON, "--max-steps", "-1"], "--max-steps is -1"),
+        (["relax", "CLUSTERS", *ARGON, "--dtype", "half"], "--dtype is 'half'"),
         (["relax", "CLUSTERS", *ARGON, "-o", "out.pdb"], "'.pdb'; expected one of"),
-        (["relax", "CLUSTERS", *ARGON, "-o", "CLUSTERS"], "exists and would be lost"),
+        (["relax", "CLUSTERS", *ARGON, "-o", "CLUSTERS"], "allow it with --overwrite."),
+        (["relax", "CLUSTERS", *ARGON, "--workers", "0"], "--workers is 0"),
+        (["relax", "CLUSTERS", *ARGON, "--seed", "-1"], "--seed is -1"),
+        (["relax", "CLUSTERS", *ARGON, "--n-conformers", "0"], "--n-conformers is 0"),
+        (["relax", "CLUSTERS", *ARGON, "--checkpoint", "0"], "--checkpoint is 0"),
+        (["relax", "CLUSTERS", *ARGON, "--resume"], "--resume needs a store"),
+        (["relax", "CLUSTERS", "-p", "lenard-jones"], "Did you mean 'lennard-jones'?"),
+        (["relax", "CLUSTERS", *ARGON, "--optimizer", "fyre"], "Did you mean 'fire'?"),
+        (["relax", "CLUSTERS", *ARGON, "--cell", "frechet:mask=001000"], "mask is '001000'"),
         (["relax", "LETTER", *ARGON], "cannot read it as a structure file"),
-        (["verify", "CLUSTERS", *ARGON, "--draws", "0"], "draws is 0"),
+        (["verify", "CLUSTERS", *ARGON, "--draws", "0"], "--draws is 0"),
         (["verify", "missing.xyz", *ARGON], "there is no such file"),
         (["verify", "CLUSTERS", "-p", "no_module:make"], "no module 'no_module'"),
         (["check", "CLUSTERS", *ARGON, "--checks", "force"], "no check 'force'"),
-        (["check", "CLUSTERS", *ARGON, "--precision", "2"], "precision is 2.0"),
+        (["check", "CLUSTERS", *ARGON, "--precision", "2"], "--precision is 2.0"),
     ],
 )
 def test_input_that_cannot_be_used_is_2_and_one_line(args, message, command, clusters, tmp_path):
@@ -83,15 +92,36 @@ def test_misuse_of_the_command_is_2(args, command, clusters):
     assert "Usage" in err
 
 
-def test_without_a_potential_it_says_which_ones_fit(command, clusters):
-    status, out, err = command("relax", clusters)
+SUITED = {
+    "ethanol.xyz": (molecule("CH3CH2OH"), ["mmff94", "FILE.py:FUNCTION"]),
+    "copper.xyz": (bulk("Cu", cubic=True), ["emt", "FILE.py:FUNCTION"]),
+    "silicon.xyz": (bulk("Si", cubic=True), ["stillinger-weber", "tersoff", "FILE.py:FUNCTION"]),
+    "argon.xyz": (
+        Atoms("Ar2", [[0, 0, 0], [0, 0, 4]]),
+        ["lennard-jones:epsilon=...,sigma=...", "FILE.py:FUNCTION"],
+    ),
+    "oxide.xyz": (bulk("MgO", "rocksalt", a=4.2), ["FILE.py:FUNCTION"]),
+}
+
+
+@pytest.mark.parametrize("name", SUITED)
+def test_without_a_potential_it_says_which_suit_the_input_and_no_toys(name, command, tmp_path):
+    atoms, expected = SUITED[name]
+    if "mmff94" in expected:
+        pytest.importorskip("rdkit", reason="MMFF94 needs it")
+    ase.io.write(tmp_path / name, atoms)
+    status, out, err = command("relax", tmp_path / name)
+    assert (status, out) == (2, "")
+    assert re.findall(r"^  --potential (\S+)$", err, re.MULTILINE) == expected
+    assert max(map(len, err.splitlines())) <= 80
+
+
+def test_without_a_potential_and_anything_to_read_it_says_why(command, tmp_path):
+    pytest.importorskip("rdkit", reason="reads SMILES")
+    (tmp_path / "bad.smi").write_text("C1CC broken\n")
+    status, _, err = command("relax", tmp_path / "bad.smi")
     assert status == 2
-    assert out == ""
-    assert "--potential" in err
-    fits = err.split("can describe the input:")[1]
-    for name in ("lennard-jones", "morse", "harmonic"):
-        assert name in fits
-    assert "mmff94" not in fits
+    assert "C1CC" in err
 
 
 def test_output_is_written_and_kept(command, clusters, tmp_path):
@@ -171,8 +201,11 @@ def test_potentials_lists_names_and_options_that_work(command):
     assert status == 0
     for name in potentials.NAMED:
         assert name in out
-    assert "    epsilon=1.0" in out
-    assert "    cutoff=None" in out
+    assert "epsilon=1.0, sigma=1.0, cutoff=none" in out
+    for model in ("AseCalculator", "GraphModel", "Mlip", "Nequix", "Sum", "TorchSim"):
+        assert f"\n{model}: " in out
+    assert "FILE.py:FUNCTION" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_optimizers_lists_names_and_options_that_work(command, clusters):
@@ -182,8 +215,12 @@ def test_optimizers_lists_names_and_options_that_work(command, clusters):
     assert status == 0
     for name in optimizers.NAMED:
         assert name in out
-    assert "    maxstep=0.2" in out
-    assert "    learning-rate=0.02" in out
+    assert "maxstep=0.2" in out
+    assert "learning-rate=0.02" in out
+    assert "FILE.py:FUNCTION" in out
+    assert max(map(len, out.splitlines())) <= 80
+    summaries = re.findall(r"^[a-z0-9-]+: (.*)$", out, re.MULTILINE)
+    assert len(set(summaries)) == len(optimizers.NAMED)
     named = ("--optimizer", "fire:dt=0.2,maxstep=0.3", "--max-steps", 3)
     assert command("relax", clusters, *ARGON, *named)[0] == 1
 
@@ -195,7 +232,66 @@ def test_optimizers_lists_names_and_options_that_work(command, clusters):
 def test_help_is_0(name, command):
     status, out, _ = command(*([name] if name else []), "--help")
     assert status == 0
-    assert "Usage" in out
+    assert out.startswith("Usage: kups-relax")
+    assert "kups-relax" in out.split("Example")[-1] or name in ("potentials", "optimizers")
+    assert max(map(len, out.splitlines())) <= 80
+    if name in (None, "relax", "verify", "check"):
+        assert re.search(r"Exit status:\n +0 .*\n +1 .*\n +2 ", out)
+
+
+def test_the_version_says_those_of_jax_too(command):
+    from importlib.metadata import version
+
+    for option in ("--version", "-V"):
+        status, out, _ = command(option)
+        assert status == 0
+        assert out.splitlines()[0] == f"kups-relax {version('kups-relax')}"
+        assert re.search(rf"^jax +{re.escape(version('jax'))}$", out, re.MULTILINE)
+
+
+def test_the_shell_can_complete_options(command, monkeypatch):
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    _, out, _ = command("--help")
+    assert "--install-completion" in out
+    monkeypatch.setenv("_KUPS_RELAX_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "kups-relax relax --pot")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    out = command()[1]
+    assert "--potential" in out
+
+
+def test_an_optimizer_of_ones_own_is_used_and_shown(command, clusters, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text("import kups_relax as kr\ndef make(): return kr.optimizers.lbfgs(alpha=60.0)\n")
+    path = tmp_path / "out.h5"
+    assert command("relax", clusters, *ARGON, "--optimizer", f"{own}:make", "-o", path)[0] == 0
+    out = command("info", path)[1]
+    assert "optimizer    lbfgs: memory_size 16, " in out
+    assert "alpha 60.0" in out
+    assert max(len(line) for line in out.splitlines() if "store" not in line) <= 80
+
+
+def test_what_is_wrong_with_all_is_said_once_and_first(command, tmp_path):
+    path = tmp_path / "crystals.xyz"
+    ase.io.write(path, [bulk("Ar", a=5.3 + 0.1 * i) for i in range(4)])
+    status, _, err = command("relax", path, *ARGON)
+    assert status == 1
+    _, first, hint = err.splitlines()
+    assert first.startswith("all 4 structures: failed: pbc is [True, True, True], and LennardJones")
+    assert "lennard-jones:cutoff=..." in first
+    assert first.endswith(" and 1 more)")
+    assert hint.startswith("to relax only these again")
+
+
+def test_a_reason_does_not_repeat_the_id_and_is_one_line(command, tmp_path):
+    path = tmp_path / "odd.xyz"
+    odd = Atoms("Ar2", [[0, 0, 0], [0, 0, 0]], info={"id": "b\x1b]52;c;x\x07"})
+    ase.io.write(path, [Atoms("Ar2", [[0, 0, 0], [0, 0, 4]], info={"id": "a"}), odd])
+    status, out, err = command("relax", path, *ARGON, "--max-steps", 0)
+    assert status == 1
+    assert "\x1b" not in out + err
+    [said] = [line for line in err.splitlines() if ": failed: " in line]
+    assert said.count("52;c;x") == 1
 
 
 def test_the_command_runs_in_a_process_of_its_own(clusters):

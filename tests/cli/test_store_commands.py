@@ -102,8 +102,8 @@ def test_trajectories_are_kept_of_those_that_are_named(command, clusters, tmp_pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--trajectory", 3], "--trajectory needs a store"),
-        (["--trajectory-of", "Ar8-1"], "trajectory is 0"),
+        (["--trajectory", 3], "--trajectory 3 needs a store"),
+        (["--trajectory-of", "Ar8-1"], "--trajectory is 0"),
         (["--resume", "--overwrite", "-o", "OUT"], "exclude each other"),
     ],
 )
@@ -116,7 +116,8 @@ def test_options_that_do_not_go_together_are_2(options, message, command, cluste
 
 def test_many_structures_are_counted_and_not_listed(command, tmp_path):
     path = tmp_path / "pairs.extxyz"
-    ase.io.write(path, [Atoms("Ar2", [[0, 0, 0], [0, 0, d]]) for d in [0.0] * 30 + [3.8164] * 25])
+    pairs = [*(0.003 * i for i in range(30)), *[3.8164] * 25]
+    ase.io.write(path, [Atoms("Ar2", [[0, 0, 0], [0, 0, d]]) for d in pairs])
     store = tmp_path / "out.h5"
     status, out, err = command("relax", path, *ARGON, "-o", store)
     assert status == 1
@@ -181,7 +182,8 @@ def test_info_says_what_the_store_says(command, mixed_store):
     for line in ("converged", "failed", "max_steps"):
         assert f"  {line:12s} 1 (33.3%)" in out
     assert "max_steps    2\n" in out
-    assert "name lennard-jones" in out
+    assert "  potential    lennard-jones: epsilon 0.0104, sigma 3.4, " in out
+    assert "  optimizer    lbfgs: memory_size 16, " in out
     facts = json.loads(command("info", mixed_store, "--json")[1])
     store = kr.open(mixed_store)
     assert facts["counts"] == store.counts

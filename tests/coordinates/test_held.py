@@ -425,7 +425,7 @@ def test_a_mask_without_the_symmetry_is_refused():
     cell = kr.FrechetCell(mask=[1, 1, 0, 0, 0, 0], max_strain=1.0)
     result = kr.relax([refused, kept], lennard_jones(), "ase-lbfgs", fmax=1e-3, cell=cell)
     assert result.status[0] == "failed"
-    assert re.search("'fcc'.*mask.*FixSymmetry cannot be kept together", result.reason[0])
+    assert re.search("mask.*FixSymmetry cannot be kept together", result.reason[0])
     assert result.converged[1]
     change = result.atoms[1].cell.array - kept.cell.array
     assert np.abs(np.diag(change)[:2]).min() > 1e-3

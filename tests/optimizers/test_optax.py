@@ -245,9 +245,9 @@ def test_those_who_need_values_relax_structures_and_under_ase():
         ("ase-lbfgs:alpha=1", "ase-lbfgs has no option"),
         ("lbfgs:memory-size=few", "lbfgs: memory-size is 'few'; expected a whole number"),
         ("lbfgs:linesearch=exact", "linesearch is 'exact'; expected None, one of backtracking"),
-        ("lbfgs:clip-norm=small", "'lbfgs:clip-norm=small'"),
+        ("lbfgs:clip-norm=small", "clip-norm is 'small'; expected a number or none"),
         ("firee", "no optimizer 'firee'; expected one of lbfgs"),
-        ("conjugate-gradient:beta=best", "beta is 'best'; it must be one of"),
+        ("conjugate-gradient:beta=best", "beta is 'best'; expected 'hybrid' or"),
     ],
 )
 def test_options_that_do_not_exist_are_refused(text, message):

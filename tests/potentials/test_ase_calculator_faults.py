@@ -89,7 +89,7 @@ def test_a_fault_ends_its_structure_alone(workers, fault, status, reason):
     timeout = 3.0 if fault == "hangs" else None
     result = relax(structures, Faulty, workers=workers, timeout=timeout)
     assert result.status[2] == status
-    assert "'CH4-7' with " in result.reason[2]
+    assert "CH4-7" not in result.reason[2]
     assert "Faulty" in result.reason[2]
     assert re.search(reason, result.reason[2]), result.reason[2]
     # The last geometry that had numbers, with these numbers.
@@ -119,7 +119,7 @@ def test_a_factory_that_gives_no_calculator_fails_structures(workers, factory, r
     for atoms, start, said in zip(result.atoms, molecules(), result.reason, strict=False):
         assert np.array_equal(atoms.positions, start.positions)
         assert atoms.calc is None
-        assert re.match(f"'{start.info['id']}' with .*{reason}", said), said
+        assert re.match(f".*{reason}", said), said
 
 
 def test_a_stress_of_a_wrong_shape_is_told():

@@ -55,7 +55,7 @@ def test_a_spin_that_is_no_number_fails_its_structure_alone():
     result = kr.relax(batch, POTENTIALS["one-by-one"], max_steps=3)
     assert result.status[0] == "failed"
     assert result.status[1] != "failed"
-    assert result.reason[0].startswith("'a triplet': spin is 'high'; it must be a number.")
+    assert result.reason[0].startswith("spin is 'high'; it must be a number.")
 
 
 @pytest.mark.parametrize("batching", BATCHING)
@@ -75,7 +75,7 @@ def test_a_structure_that_the_model_fails_for_fails_alone(spoilt, fault, reason,
     spoilt(fault)
     result = kr.relax(with_xenon(), POTENTIALS[batching], max_steps=5)
     assert result.status[1] == "failed"
-    assert f"'the culprit': {reason}" in result.reason[1]
+    assert reason in result.reason[1]
     for i in (0, 2, 3):
         assert_same_result(result, i, sound, i)
 

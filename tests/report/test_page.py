@@ -96,7 +96,7 @@ def test_the_numbers_are_those_of_the_store(store):
     assert store.ids[slowest] in got.inside["th"]
     assert f"{store.n_steps[slowest]:,}" in got.inside["td"]
     assert f"{store.energy[slowest]:.6f}".replace("-", "\N{MINUS SIGN}") in got.inside["td"]
-    for text in ("epsilon 0.0104", "Lbfgs(memory=20)", "kups-relax", "0.1", "60, complete"):
+    for text in ("epsilon 0.0104", "memory_size 20", "kups-relax", "0.1", "60, complete"):
         assert text in got.inside["dd"] + got.inside["dt"]
     bars = [int(t.split(": ")[1]) for t in got.inside["title"] if t.split(": ")[-1].isdigit()]
     finite = np.isfinite(store.energy).sum()
@@ -129,7 +129,7 @@ def test_what_did_not_converge_is_grouped_by_reason(store):
     assert "Too slow." in got.inside["summary"]
     for i in (~store.converged).nonzero()[0]:
         assert store.ids[i] in got.inside["th"]
-        assert store.reason[i].removeprefix(f"{store.ids[i]!r}: ") in got.inside["td"]
+        assert store.reason[i] in got.inside["td"]
 
 
 def test_text_of_the_data_stays_text(tmp_path):

@@ -208,10 +208,17 @@ class _Fitted(Prompt):
     [
         ({"fmax": 0.02}, "another fmax: 0.01 there, 0.02 here"),
         ({"max_steps": 7}, "another max_steps: 1000 there, 7 here"),
-        ({"optimizer": "ase-lbfgs"}, "another optimizer: "),
+        (
+            {"optimizer": "ase-lbfgs"},
+            "another optimizer, name: 'lbfgs' there, 'ase-lbfgs' here",
+        ),
+        (
+            {"optimizer": "lbfgs:memory-size=8"},
+            "another optimizer, memory_size: 16 there, 8 here",
+        ),
         ({"dtype": "float32"}, "another dtype: 'float64' there, 'float32' here"),
-        ({"cell": "frechet"}, "another cell: 'None' there, "),
-        ({"cell": "frechet:pressure=1GPa"}, "another cell: 'None' there, "),
+        ({"cell": "frechet"}, "another cell: None there, "),
+        ({"cell": "frechet:pressure=1GPa"}, "another cell: None there, "),
         ({"seed": 1}, "another seed: 0 there, 1 here"),
         ({"n_conformers": 2}, "another n_conformers: 1 there, 2 here"),
         ({"trajectory": 5}, "another trajectory: "),
@@ -298,10 +305,10 @@ def test_overwrite_begins_anew(path: Path, undisturbed: kr.Result) -> None:
 
 
 def test_resume_asks_for_an_output(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="resume needs an output"):
+    with pytest.raises(OptionError, match="resume=True needs an output"):
         kr.relax(CLUSTERS, prompt(), resume=True)
     for name in ("a.h5", "a.extxyz"):
-        with pytest.raises(OptionError, match="resume and overwrite exclude each other"):
+        with pytest.raises(OptionError, match="resume=True and overwrite=True exclude each other"):
             kr.relax(CLUSTERS, prompt(), output=tmp_path / name, resume=True, overwrite=True)
 
 
@@ -353,3 +360,11 @@ def test_kill_9(path: Path, undisturbed: kr.Result) -> None:
     assert n_killed
     assert store.complete
     assert_same_results(store, undisturbed)
+
+
+def test_results_and_stores_call_the_optimizer_as_it_was_chosen(path: Path) -> None:
+    for chosen in ("lbfgs", "lbfgs:memory-size=8"):
+        store = run(path.with_name(f"{chosen[-1]}.h5"), optimizer=chosen, max_steps=2)
+        memory = kr.relax(CLUSTERS[:1], prompt(), chosen, max_steps=2, progress=False)
+        assert store.optimizer == memory.optimizer == chosen
+        assert store.options["optimizer"]["max_step_size"] == 0.2

@@ -1,6 +1,5 @@
 """Commands, their options, and what they print."""
 
-import dataclasses
 import pathlib
 import sys
 import time
@@ -10,18 +9,16 @@ from typing import Annotated, NoReturn
 import typer
 
 from kups_relax import errors
-from kups_relax.cli import _print, _stores
+from kups_relax.cli import _lists, _print, _stores, _words
 from kups_relax.cli._stopping import Stoppable, Terminated, leave, listening, say_stopped, was_asked
+from kups_relax.cli._suggest import need_potential
 
 app = typer.Typer(
-    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Relax many structures at once, each to the last bit as it would relax alone.",
 )
-
-for command in (_stores.info, _stores.export, _stores.report):
-    app.command()(command)
 
 # Exit status: every structure converged, some did not, input that cannot be used; 128 and the
 # number of the signal.
@@ -29,31 +26,83 @@ OK, NOT_ALL, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 Inputs = Annotated[
     list[pathlib.Path],
-    typer.Argument(help="Files: whatever ASE reads (extxyz, cif, ...), SDF, MOL, SMILES."),
+    typer.Argument(
+        metavar="INPUT",
+        help="Files: SDF, MOL, SMILES (.smi), or whatever ASE reads: extxyz, cif, POSCAR, ...",
+        show_default=False,
+    ),
 ]
 PotentialName = Annotated[
     str | None,
     typer.Option(
         "--potential",
         "-p",
-        help="name, or name:key=value,... (see the command potentials), or that of your own: "
-        "package.module:factory, model.py:factory.",
+        metavar="NAME",
+        help="NAME or NAME:key=value,..., see kups-relax potentials; or FILE.py:FUNCTION, one of "
+        "your own. Left out: which ones suit the input is said.",
     ),
 ]
 OptimizerName = Annotated[
-    str, typer.Option(help="name, or name:key=value,... (see kups-relax optimizers).")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="NAME or NAME:key=value,..., see kups-relax optimizers; or FILE.py:FUNCTION, one of "
+        "your own.",
+    ),
 ]
-Fmax = Annotated[float, typer.Option(help="Longest force allowed, eV/Angstrom.")]
-MaxSteps = Annotated[int, typer.Option(help="Moves allowed to each structure.")]
+Fmax = Annotated[float, typer.Option(metavar="F", help="Longest force allowed, eV/Angstrom.")]
+MaxSteps = Annotated[
+    int, typer.Option(metavar="N", help="Moves allowed to each structure; 0: evaluate only.")
+]
 Cell = Annotated[
     str | None,
     typer.Option(
-        help="Relax cells too: frechet or unit, or with options, frechet:pressure=5GPa,mask=xx+yy."
+        metavar="NAME",
+        help="Relax cells too: frechet or unit, with options frechet:pressure=5GPa,mask=xx+yy.",
     ),
 ]
-Dtype = Annotated[str, typer.Option(help="float64 or float32.")]
-Conformers = Annotated[int, typer.Option(help="Conformers made of each SMILES.")]
-Seed = Annotated[int, typer.Option(help="For conformers and random batches.")]
+Dtype = Annotated[str, typer.Option(metavar="TYPE", help="float64 or float32 (7 digits; faster).")]
+Conformers = Annotated[int, typer.Option(metavar="N", help="Conformers made of each SMILES.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="For conformers and random batches.")]
+Draws = Annotated[int, typer.Option(metavar="N", help="Random batches.")]
+
+
+def _say_versions(asked: bool) -> None:
+    if asked:
+        print(_lists.format_versions())
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            "-V",
+            is_eager=True,
+            callback=_say_versions,
+            help="Show the versions of this command, JAX and what else it uses.",
+        ),
+    ] = False,
+) -> None:
+    """Relax many structures at once, each to the last bit as it would relax alone.
+
+    \b
+    Examples:
+      kups-relax relax molecules.sdf --potential mmff94 -o relaxed.sdf
+      kups-relax relax crystals.extxyz --potential emt --cell frechet -o out.h5
+      kups-relax info out.h5
+
+    \b
+    Exit status:
+      0    all is well: every structure converged, every check passed
+      1    some structures did not converge, or a check failed
+      2    input, output or an option cannot be used
+      130  stopped by Ctrl-C; what is finished is in the store
+      143  stopped by SIGTERM; likewise
+    """
+    del version
 
 
 @app.command()
@@ -70,19 +119,27 @@ def relax(
         typer.Option(
             "--output",
             "-o",
-            help="Where to write: .h5, a store that has each structure within seconds; or, at the "
-            "end, .extxyz, .xyz, .sdf, .traj, .csv, .db, .cif, .vasp or POSCAR.",
+            metavar="OUT",
+            help="Where to write: OUT.h5, a store that has each structure within seconds; or, at "
+            "the end, .extxyz, .xyz, .sdf, .traj, .csv, .db, .cif, .vasp or POSCAR.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing output.")
+    ] = False,
     resume: Annotated[
-        bool, typer.Option(help="Go on with what a run with the same options and output left.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on with what a run with the same options and output left."
+        ),
     ] = False,
     strict: Annotated[
-        bool, typer.Option(help="Stop at the first structure that goes wrong, with status 2.")
+        bool,
+        typer.Option("--strict", help="Stop at the first structure that goes wrong, status 2."),
     ] = False,
     trajectory: Annotated[
-        int, typer.Option(metavar="K", help="Keep every K-th geometry, in the store; 0: none.")
+        int,
+        typer.Option(metavar="K", help="Keep every K-th geometry in the store; 0: none."),
     ] = 0,
     trajectory_of: Annotated[
         list[str] | None,
@@ -92,27 +149,48 @@ def relax(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Save structures on the way so often too, for --resume to go on with them.",
+            help="Save structures on the way too, every so many seconds, so that --resume goes on "
+            "with them where they were.",
+        ),
+    ] = None,
+    n_workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", help="Batches at work at once; left out: one a CPU core."
         ),
     ] = None,
     n_conformers: Conformers = 1,
     seed: Seed = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No table, no progress.")] = False,
 ) -> None:
-    """Relax the structures of files, and say what became of them.
+    """Relax structures, and say what became of each.
 
-    Exit status: 0 if all converged, 1 if not, 2 if input or output cannot be used, 130 and 143
-    after Ctrl-C and SIGTERM: what is finished is then in the store, or in one beside the output.
+    \b
+    Examples:
+      kups-relax relax molecules.sdf -p mmff94 -o relaxed.sdf
+      kups-relax relax many.smi -p mmff94 --n-conformers 10 -o out.h5
+      kups-relax relax POSCAR -p emt --cell frechet:pressure=5GPa
+      kups-relax relax *.cif -p my_model.py:make --optimizer preconditioned
+
+    \b
+    Exit status:
+      0    every structure converged
+      1    some did not; each is listed with its reason
+      2    input, output or an option cannot be used
+      130  stopped by Ctrl-C; what is finished is in OUT, or in OUT.h5 beside it
+      143  stopped by SIGTERM; likewise
     """
     from kups_relax._relax import relax
     from kups_relax.io import STORES
 
     store = output if output is not None and output.suffix.lower() in STORES else None
     if trajectory and store is None:
-        raise errors.OptionError("--trajectory needs a store to keep geometries in: -o OUT.h5.")
+        raise errors.OptionError(
+            f"trajectory={trajectory} needs a store to keep geometries in: -o OUT.h5."
+        )
     start = time.perf_counter()
     try:
-        chosen = _need(potential, inputs)
+        chosen = need_potential(potential, inputs)
         structures = Stoppable(list(inputs), seed=seed, n_conformers=n_conformers)
         result = relax(
             structures,
@@ -125,6 +203,7 @@ def relax(
             output=output,
             overwrite=overwrite,
             progress=not quiet,
+            n_workers=n_workers,
             n_conformers=n_conformers,
             seed=seed,
             resume=resume,
@@ -147,11 +226,12 @@ def relax(
         + (f"; {rest}" if rest else "")
     )
     if output is not None:
-        print(f"written to {output}")
+        print(_words.printable(f"written to {output}"))
     if not quiet and (hint := _print.how_to_rerun(result, store)):
         print(hint, file=sys.stderr)
     for label in sorted(set(trajectory_of or []) - set(result.ids)):
-        print(f"{label}: no structure has this id; no trajectory was kept", file=sys.stderr)
+        line = f"{label}: no structure has this id; no trajectory was kept"
+        print(_words.printable(line), file=sys.stderr)
     raise typer.Exit(OK if n_converged == len(result) else NOT_ALL)
 
 
@@ -164,17 +244,28 @@ def verify(
     max_steps: MaxSteps = 1000,
     cell: Cell = None,
     dtype: Dtype = "float64",
-    draws: Annotated[int, typer.Option(help="Random batches.")] = 20,
+    draws: Draws = 20,
     n_conformers: Conformers = 1,
     seed: Seed = 0,
 ) -> None:
-    """Relax structures alone and in random batches, and compare all bits."""
+    """Relax structures alone and in batches; compare all bits.
+
+    \b
+    Example:
+      kups-relax verify molecules.sdf -p mmff94 --draws 5
+
+    \b
+    Exit status:
+      0    every structure got the same bits in every batch
+      1    some did not; each is named
+      2    input or an option cannot be used
+    """
     from kups_relax import io
     from kups_relax._verify import verify
 
     report = verify(
         io.structures_from(list(inputs), seed=seed, n_conformers=n_conformers),
-        _need(potential, inputs),
+        need_potential(potential, inputs),
         draws=draws,
         seed=seed,
         optimizer=optimizer,
@@ -185,7 +276,8 @@ def verify(
     )
     print(report)
     for draw, structure in report.mismatches:
-        print(f"draw {draw}: {structure} differs from itself alone", file=sys.stderr)
+        line = f"draw {draw}: {structure} differs from itself alone"
+        print(_words.printable(line), file=sys.stderr)
     raise typer.Exit(OK if report.ok else NOT_ALL)
 
 
@@ -196,21 +288,35 @@ def check(
     dtype: Dtype = "float64",
     precision: Annotated[
         float | None,
-        typer.Option(help="Relative precision that the potential has by intention, e.g. 1e-9."),
+        typer.Option(
+            metavar="P", help="Relative precision that the potential is meant to have, e.g. 1e-9."
+        ),
     ] = None,
     checks: Annotated[
-        str | None, typer.Option(help="Those to run, by name, separated by commas; all.")
+        str | None,
+        typer.Option(metavar="NAMES", help="Those to run, separated by commas."),
     ] = None,
-    draws: Annotated[int, typer.Option(help="Random batches.")] = 8,
+    draws: Draws = 8,
     n_conformers: Conformers = 1,
     seed: Seed = 0,
 ) -> None:
-    """Check a potential: derivatives, symmetries, padding, and that batching changes nothing."""
+    """Check a potential: derivatives, symmetries, batching.
+
+    \b
+    Example:
+      kups-relax check crystals.extxyz -p my_model.py:make --dtype float32
+
+    \b
+    Exit status:
+      0    every check passed
+      1    some failed; what that means is said
+      2    input or an option cannot be used
+    """
     from kups_relax import io
     from kups_relax.testing import check_potential
 
     report = check_potential(
-        _need(potential, inputs),
+        need_potential(potential, inputs),
         io.structures_from(list(inputs), seed=seed, n_conformers=n_conformers),
         dtype=dtype,
         precision=precision,
@@ -222,27 +328,8 @@ def check(
     raise typer.Exit(OK if report.ok else NOT_ALL)
 
 
-@app.command()
-def potentials() -> None:
-    """List the potentials and their options, with defaults."""
-    from kups_relax.potentials import NAMED
-
-    for name, cls in NAMED.items():
-        print(f"{name:15s} {(cls.__doc__ or '').splitlines()[0]}")
-        for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
-            print(f"    {field.name.replace('_', '-')}={field.default}")
-
-
-@app.command()
-def optimizers() -> None:
-    """List the optimizers and their options, with defaults."""
-    from kups_relax._options import defaults_of
-    from kups_relax.optimizers import NAMED
-
-    for name, maker in NAMED.items():
-        print(f"{name:20s} {(maker.__doc__ or '').splitlines()[0]}")
-        for option, default in defaults_of(maker).items():
-            print(f"    {option}={default}")
+for command in (_lists.potentials, _lists.optimizers, _stores.info, _stores.export, _stores.report):
+    app.command()(command)
 
 
 def main() -> NoReturn:
@@ -250,7 +337,7 @@ def main() -> NoReturn:
     warnings.showwarning = _print.show_warning
     with listening():
         try:
-            app()
+            app(prog_name="kups-relax")
         except SystemExit as end:
             if end.code in (INTERRUPTED, TERMINATED):
                 leave(int(end.code))
@@ -263,27 +350,6 @@ def main() -> NoReturn:
                 leave(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
             if not isinstance(error, errors.KupsRelaxError):
                 raise
-            print(f"kups-relax: {error}", file=sys.stderr)
+            text = "\n".join(map(_words.printable, str(error).split("\n")))
+            print(f"kups-relax: {_words.for_shell(text)}", file=sys.stderr)
     sys.exit(UNUSABLE)
-
-
-def _need(potential: str | None, inputs: list[pathlib.Path]) -> str:
-    """Insist on a potential, and say which ones fit the input."""
-    if potential is not None:
-        return potential
-    from kups_relax import io
-    from kups_relax.data import Structure
-    from kups_relax.potentials import NAMED
-
-    entries = [e for e in io.structures_from(list(inputs)) if isinstance(e, Structure)]
-    fits = []
-    for name, cls in NAMED.items():
-        try:
-            for entry in entries[:20]:
-                cls().prepare(entry)
-        except errors.KupsRelaxError:
-            continue
-        fits.append(name)
-    raise errors.OptionError(
-        f"choose a potential with --potential; these can describe the input: {', '.join(fits)}."
-    )

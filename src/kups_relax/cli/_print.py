@@ -1,23 +1,31 @@
 """What the commands print."""
 
+import shlex
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kups_relax.cli._words import for_shell, printable
+
 # Structures of a table that somebody still reads, and failures.
 MOST_ROWS = 50
 MOST_FAILURES = 20
+# Ids that a line names, and columns of an id: a table fits a terminal of 80.
+_NAMED = 3
+_WIDEST = 28
 
 
 def format_table(result: Any) -> str:
     """Lay a result out as text: one line a structure."""
-    width = max([len("structure"), *(len(i) for i in result.ids)])
+    ids = [printable(i) for i in result.ids]
+    width = min(_WIDEST, max([len("structure"), *map(len, ids)]))
     head = (
         f"{'structure':{width}s} {'atoms':>6s} {'steps':>6s} {'energy/eV':>14s} {'fmax':>9s} status"
     )
     rows = [
-        f"{result.ids[i]:{width}s} {result.n_atoms[i]:6d} {result.n_steps[i]:6d} "
+        f"{ids[i]:{width}s} {result.n_atoms[i]:6d} {result.n_steps[i]:6d} "
         f"{result.energy[i]:14.6f} {result.fmax[i]:9.2e} {result.status[i]}"
         for i in range(len(result))
     ]
@@ -26,12 +34,30 @@ def format_table(result: Any) -> str:
 
 def print_failures(result: Any, store: Path | None) -> None:
     """Print why structures did not converge, as far as somebody reads it."""
-    places = (~result.converged).nonzero()[0].tolist()
-    for i in places[:MOST_FAILURES]:
-        print(f"{result.ids[i]}: {result.status[i]}: {result.reason[i]}", file=sys.stderr)
-    if len(places) > MOST_FAILURES:
-        where = "" if store is None else f": kups-relax report {store}"
-        print(f"... and {len(places) - MOST_FAILURES} more{where}", file=sys.stderr)
+    groups = failures(result)
+    for line in groups[:MOST_FAILURES]:
+        print(line, file=sys.stderr)
+    if len(groups) > MOST_FAILURES:
+        where = "" if store is None else f": kups-relax report {shlex.quote(str(store))}"
+        print(f"... and {len(groups) - MOST_FAILURES} more{where}", file=sys.stderr)
+
+
+def failures(result: Any) -> list[str]:
+    """Say why structures did not converge: what many have in common once, and first."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i in (~result.converged).nonzero()[0].tolist():
+        groups.setdefault((str(result.status[i]), str(result.reason[i])), []).append(i)
+    lines = []
+    for (status, reason), members in sorted(groups.items(), key=lambda item: -len(item[1])):
+        n, ids = len(members), [str(result.ids[i]) for i in members]
+        if n == 1:
+            whose, which = ids[0], ""
+        else:
+            whose = f"all {n} structures" if n == len(result) else f"{n} structures"
+            more = f" and {n - _NAMED} more" if n > _NAMED else ""
+            which = f" ({', '.join(ids[:_NAMED])}{more})"
+        lines.append(printable(f"{whose}: {status}: {for_shell(reason)}{which}"))
+    return lines
 
 
 def how_to_rerun(result: Any, store: Path | None) -> str:
@@ -44,16 +70,16 @@ def how_to_rerun(result: Any, store: Path | None) -> str:
     statuses = " ".join(f"--status {status}" for status in sorted(set(result.status[again])))
     # Bonds are lost in extended XYZ, and some potentials need them.
     ending = "extxyz" if result.topology(int(again[0])) is None else "sdf"
-    file = f"{store.stem}-again.{ending}"
+    file = shlex.quote(f"{store.stem}-again.{ending}")
     return (
-        f"to relax these again: kups-relax export {store} {statuses} -o {file}; "
+        f"to relax these again: kups-relax export {shlex.quote(str(store))} {statuses} -o {file}; "
         f"kups-relax relax {file} ..."
     )
 
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning as users of the command read it: without the line of code that gave it."""
-    print(f"kups-relax: {message}", file=sys.stderr)
+    print(f"kups-relax: {for_shell(printable(str(message)))}", file=sys.stderr)
 
 
 def format_counts(counts: Mapping[str, int]) -> str:
@@ -69,7 +95,7 @@ def format_summary(facts: Mapping[str, Any]) -> str:
     n, lines = facts["n_structures"], []
 
     def add(name: str, text: str) -> None:
-        lines.append(f"{name:14s} {text}".rstrip())
+        lines.append(printable(f"{name:14s} {text}".rstrip()))
 
     add("store", f"{facts['path']}, {_size(facts['bytes'])}")
     if facts["complete"]:
@@ -89,14 +115,22 @@ def format_summary(facts: Mapping[str, Any]) -> str:
     for title in ("options", "versions"):
         lines.append(title)
         for name, value in facts[title].items():
-            add(f"  {name}", format_option(value))
+            text = printable(f"  {name:12s} {format_option(value)}".rstrip())
+            lines.append(
+                textwrap.fill(
+                    text, 80, subsequent_indent=" " * 15, break_long_words=False,
+                    break_on_hyphens=False, drop_whitespace=True,
+                )
+            )  # fmt: skip
     return "\n".join(lines)
 
 
 def format_option(value: Any) -> str:
     """Write an option of a run as one line."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {format_option(one)}" for key, one in value.items())
+        items = [f"{key} {format_option(one)}" for key, one in value.items() if key != "name"]
+        name = str(value.get("name", ""))
+        return f"{name}{': ' if name and items else ''}{', '.join(items)}"
     return str(value)
 
 

@@ -7,24 +7,33 @@ from typing import Annotated
 import typer
 
 from kups_relax.cli import _print
+from kups_relax.cli._words import printable
 
+_OUTPUT = "Where to write: .extxyz, .xyz, .traj, .sdf, .csv, .db, .cif, .vasp or POSCAR."
 StorePath = Annotated[pathlib.Path, typer.Argument(metavar="STORE", help="What relax -o wrote.")]
 Statuses = Annotated[
     list[str] | None,
     typer.Option(
         "--status",
+        metavar="STATUS",
         help="Only those with this status: converged, max_steps, non_finite, failed, exploded. "
         "May be given several times.",
     ),
 ]
-Overwrite = Annotated[bool, typer.Option(help="Replace an existing output.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 
 
 def info(
     path: StorePath,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
-    """Say what is in a store: counts by status, options, versions, sizes, when."""
+    """Say what is in a store: counts, options, versions, when.
+
+    \b
+    Examples:
+      kups-relax info out.h5
+      kups-relax info out.h5 --json | jq .counts
+    """
     from kups_relax import store
 
     facts = store.summary(store.open(path))
@@ -35,16 +44,18 @@ def export(
     path: StorePath,
     output: Annotated[
         pathlib.Path,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Where to write: .extxyz, .xyz, .traj, .sdf, .csv, .db, .cif, .vasp or POSCAR.",
-        ),
+        typer.Option("--output", "-o", metavar="OUT", help=_OUTPUT),
     ],
     status: Statuses = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the structures of a store, or those of some statuses, to another file."""
+    """Write the structures of a store to another file.
+
+    \b
+    Examples:
+      kups-relax export out.h5 -o relaxed.sdf
+      kups-relax export out.h5 --status max_steps --status failed -o again.extxyz
+    """
     from kups_relax import store
 
     part = store.open(path)
@@ -53,24 +64,29 @@ def export(
     n_written = store.export(part, output, overwrite=overwrite)
     rest = len(part) - n_written
     left = f"; {rest} left out, with nothing to write that {output.name} can hold" if rest else ""
-    print(f"{n_written} of {len(part)} structures written to {output}{left}")
+    print(printable(f"{n_written} of {len(part)} structures written to {output}{left}"))
 
 
 def report(
     path: StorePath,
     output: Annotated[
         pathlib.Path | None,
-        typer.Option("--output", "-o", help="Where to write; STORE with the ending .html."),
+        typer.Option("--output", "-o", metavar="OUT", help="STORE with the ending .html."),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write one HTML page about a store: counts, charts, the slowest, the failed ones and why.
+    """Write one HTML page about a store, with charts.
 
-    It needs no network. An older report is replaced.
+    It counts structures by status, says which took most steps and why others failed. It needs no
+    network. An older report is replaced.
+
+    \b
+    Example:
+      kups-relax report out.h5 -o out.html
     """
     from kups_relax import store
     from kups_relax.report import write_report
 
     output = output or path.with_suffix(".html")
     write_report(store.open(path), output, overwrite=overwrite)
-    print(f"written to {output}")
+    print(printable(f"written to {output}"))

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kups_relax._options import build
+from kups_relax._options import build, did_you_mean
 from kups_relax.errors import OptionError
 from kups_relax.ops import matrices as m
 
@@ -267,8 +267,9 @@ def get(cell: Any) -> VariableCell | None:
         if name in NAMED:
             return build(NAMED[name], name, options)
     raise OptionError(
-        f"cell is {cell!r}; expected None (cells do not change), a FrechetCell, a UnitCell, or one "
-        f"of {', '.join(map(repr, NAMED))}."
+        f"cell is {cell!r}; expected one of {', '.join(map(repr, NAMED))}, with options if you "
+        "like ('frechet:pressure=5GPa'); in Python also a FrechetCell, a UnitCell, or None: cells "
+        f"do not change.{did_you_mean(cell, NAMED) if isinstance(cell, str) else ''}"
     )
 
 

@@ -29,6 +29,7 @@ from kups_relax.optimizers._named import abc_fire as abc_fire
 from kups_relax.optimizers._named import ase_lbfgs as ase_lbfgs
 from kups_relax.optimizers._named import check_batched as check_batched
 from kups_relax.optimizers._named import conjugate_gradient as conjugate_gradient
+from kups_relax.optimizers._named import describe as describe
 from kups_relax.optimizers._named import get as get
 from kups_relax.optimizers._named import gradient_descent as gradient_descent
 from kups_relax.optimizers._named import lbfgs as lbfgs

@@ -22,12 +22,19 @@ class Chain(Transform[tuple[Any, ...]]):
 
     Attributes:
         transforms: In the order in which they run.
+        made_by: Name and options of the function that made it; it says nothing of its own.
 
     Raises:
         OptionError: A line search stands alone, or something follows it.
     """
 
     transforms: tuple[Transform[Any], ...]
+    made_by: tuple[str, tuple[tuple[str, Any], ...]] | None = dataclasses.field(
+        default=None, compare=False, kw_only=True
+    )
+
+    def __repr__(self) -> str:
+        return f"chain({', '.join(map(repr, self.transforms))})"
 
     def __post_init__(self) -> None:
         *others, last = self.transforms

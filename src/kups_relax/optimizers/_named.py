@@ -1,17 +1,23 @@
 """Optimizers by name: complete chains, from gradients to steps."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
+import hashlib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from kups_relax._options import build
+from kups_relax._loaded import FORM, is_location, load
+from kups_relax._options import build, did_you_mean, spelled
 from kups_relax.errors import OptionError
 from kups_relax.optimizers._backtracking import BacktrackingLineSearch
 from kups_relax.optimizers._base import Search, Transform
-from kups_relax.optimizers._chain import as_transform, chain
+from kups_relax.optimizers._chain import Chain, as_transform, chain
 from kups_relax.optimizers._conjugate import ConjugateGradient, Formula
 from kups_relax.optimizers._descent import GradientDescent
 from kups_relax.optimizers._fire import Fire, Fire2
@@ -23,14 +29,32 @@ from kups_relax.optimizers._steps import ClipByGlobalNorm, ClipByValue, MaxStepS
 from kups_relax.optimizers._systems import Lanes
 from kups_relax.optimizers._zoom import ZoomLineSearch
 
+Options = ParamSpec("Options")
+
 _SEARCHES = {"backtracking": BacktrackingLineSearch, "zoom": ZoomLineSearch}
 
 
-def ase_lbfgs() -> Transform[Any]:
+def _named(maker: Callable[Options, Chain]) -> Callable[Options, Chain]:
+    """Have a chain remember the name and the options that it was made with."""
+    name, signature = maker.__name__.replace("_", "-"), inspect.signature(maker)
+
+    @functools.wraps(maker)
+    def make(*args: Options.args, **kwargs: Options.kwargs) -> Chain:
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        made_by = (name, tuple(given.arguments.items()))
+        return dataclasses.replace(maker(*args, **kwargs), made_by=made_by)
+
+    return make
+
+
+@_named
+def ase_lbfgs() -> Chain:
     """Make ASE's L-BFGS to the letter: memory 100, alpha 70, longest step 0.2 Angstrom."""
     return chain(ScaleByAseLbfgs(), MaxStepSize(0.2), Scale(-1.0))
 
 
+@_named
 def lbfgs(
     memory_size: int = 16,
     learning_rate: Any = 1.0,
@@ -41,7 +65,7 @@ def lbfgs(
     max_step_size: float | None = 0.2,
     clip_norm: float | None = None,
     clip_value: float | None = None,
-) -> Transform[Any]:
+) -> Chain:
     """Make our L-BFGS: pairs of positive curvature alone, a step that is bounded.
 
     Options that optax's `lbfgs` has too have its names.
@@ -84,7 +108,8 @@ def lbfgs(
     return chain(*members)
 
 
-def preconditioned(memory_size: int = 8, step: float = 1.0) -> Transform[Any]:
+@_named
+def preconditioned(memory_size: int = 8, step: float = 1.0) -> Chain:
     """Make the optimizer of the fewest evaluations: steps from a guess of the Hessian.
 
     A step that raises the energy is taken back and shortened.
@@ -125,14 +150,16 @@ def abc_fire(
     return Fire2(dt, maxstep, dtmax, dtmin, nmin, finc, fdec, astart, fa, use_abc=True)
 
 
+@_named
 def conjugate_gradient(
     beta: Formula = "hybrid", alpha: float = 70.0, max_step_size: float = 0.2
-) -> Transform[Any]:
+) -> Chain:
     """Make conjugate gradients with secant steps: `ConjugateGradient`, then a bounded step."""
     return chain(ConjugateGradient(beta=beta, alpha=alpha), MaxStepSize(max_step_size), Scale(-1.0))
 
 
-def gradient_descent(alpha: float = 70.0, max_step_size: float = 0.2) -> Transform[Any]:
+@_named
+def gradient_descent(alpha: float = 70.0, max_step_size: float = 0.2) -> Chain:
     """Make Barzilai and Borwein's descent: `GradientDescent`, then a bounded step."""
     return chain(GradientDescent(alpha=alpha), MaxStepSize(max_step_size), Scale(-1.0))
 
@@ -192,9 +219,11 @@ def get(optimizer: Any) -> Transform[Any]:
 
     Args:
         optimizer: "name" or "name:key=value,key=value" with keys in kebab case, such as
-            "fire:dt=0.05,maxstep=0.1" or "adam:learning-rate=0.02": see `NAMED`; a `Transform`;
-            or an `optax.GradientTransformation`, which is taken as it is: unlike those of optax
-            by name, whose steps are bounded by `MaxStepSize(0.2)`.
+            "fire:dt=0.05,maxstep=0.1" or "adam:learning-rate=0.02": see `NAMED`; for one that is
+            not ours, "package.module:factory" or "path/model.py:factory", where the factory is an
+            optimizer or returns one when called; a `Transform`; or an
+            `optax.GradientTransformation`, which is taken as it is: unlike those of optax by name,
+            whose steps are bounded by `MaxStepSize(0.2)`.
 
     Raises:
         OptionError: The name or an option does not exist; the message lists those that do.
@@ -204,17 +233,78 @@ def get(optimizer: Any) -> Transform[Any]:
     name, _, options = optimizer.partition(":")
     if name in _NOT_BATCHED:
         raise OptionError(f"there is no optimizer {name!r} by name: {_NOT_BATCHED[name]}.")
+    if name not in NAMED and is_location(optimizer):
+        return as_transform(load(optimizer, "optimizer"))
     if name not in NAMED:
         raise OptionError(
-            f"there is no optimizer {name!r}; expected one of {', '.join(NAMED)}, "
-            "or an optimizer built with kups_relax.optimizers or optax."
+            f"there is no optimizer {name!r}; expected one of {', '.join(NAMED)}, or {FORM}; in "
+            "Python also an optimizer built with kups_relax.optimizers or optax."
+            f"{did_you_mean(name, NAMED)}"
         )
     return build(NAMED[name], name, options)
 
 
-def named(described: str) -> str:
-    """Return the name of an optimizer whose repr this is; the repr itself where it has none."""
-    return _names().get(described, described)
+def describe(optimizer: Transform[Any]) -> dict[str, Any]:
+    """Return an optimizer's name and all options in effect, as plain values.
+
+    Where it has no name, "name" is "custom", "built" says how it was built, and "program" is a
+    digest of what it computes where functions are part of it.
+
+    Example:
+        >>> describe(get("preconditioned:step=0.5"))
+        {'name': 'preconditioned', 'memory_size': 8, 'step': 0.5}
+    """
+    built = repr(optimizer)
+    if built in _names():
+        name = _names()[built]
+        return {"name": name, **{k: _plain(v) for k, v in _defaults(name).items()}}
+    if isinstance(optimizer, Chain) and optimizer.made_by is not None:
+        name, options = optimizer.made_by
+        return {"name": name, **{k: _plain(v) for k, v in options}}
+    for name, maker in NAMED.items():
+        if maker is type(optimizer) and dataclasses.is_dataclass(optimizer):
+            fields = dataclasses.fields(optimizer)
+            return {"name": name, **{f.name: _plain(getattr(optimizer, f.name)) for f in fields}}
+    described = {"name": "custom", "built": _plain(optimizer)}
+    if described["built"] != built and not optimizer.needs_chart:
+        described["program"] = _program(optimizer)
+    return described
+
+
+def named(described: Mapping[str, Any]) -> str:
+    """Return what `get` takes for an optimizer of this description: "fire:dt=0.05".
+
+    How it was built, where it has no name.
+    """
+    if "built" in described:
+        return str(described["built"])
+    return spelled(described, NAMED.get(described["name"]))
+
+
+def _program(optimizer: Transform[Any]) -> str:
+    """Digest the operations and constants of an optimizer, for two systems of two atoms."""
+
+    def steps(x: jax.Array, value: jax.Array) -> Any:
+        state = optimizer.init(x, Lanes(n=2))
+        return optimizer.update(x, state, x, value=value)
+
+    x, value = jax.ShapeDtypeStruct((3, 2, 2), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.float32)
+    program = jax.make_jaxpr(steps)(x, value)
+    digest = hashlib.sha256(_plain(program).encode())
+    for constant in program.consts:
+        digest.update(np.asarray(constant).tobytes())
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    # Where functions are in memory differs between runs.
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    return {p.name: p.default for p in inspect.signature(NAMED[name]).parameters.values()}
 
 
 @functools.cache

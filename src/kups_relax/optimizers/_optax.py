@@ -67,6 +67,9 @@ class Recipe:
     name: str
     options: tuple[tuple[str, Any], ...]
 
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.options)})"
+
     def init(self, params: Tree) -> Any:
         """Make the transformation's state."""
         return _made(self).init(params)
@@ -101,6 +104,12 @@ class FromOptax:
     defaults: tuple[tuple[str, Any], ...]
 
     @property
+    def summary(self) -> str:
+        """First sentence of what optax says of it."""
+        text = inspect.getdoc(getattr(optax, self.name.replace("-", "_"))) or ""
+        return " ".join(text.split("\n\n")[0].split()).split(". ")[0].rstrip(".") + "."
+
+    @property
     def __signature__(self) -> inspect.Signature:
         parameters = inspect.signature(_MAKERS[self.name]).parameters.values()
         ours = dict(self.defaults)
@@ -127,4 +136,5 @@ class FromOptax:
             _made(recipe)
         except ValueError as error:
             raise OptionError(f"{self.name}: {error}") from error
-        return chain(PerSystem(recipe), MaxStepSize(limit))
+        made = chain(PerSystem(recipe), MaxStepSize(limit))
+        return dataclasses.replace(made, made_by=(self.name, tuple(given.arguments.items())))

@@ -53,6 +53,9 @@ class PerSystem(Transform[PerSystemState]):
 
     transformation: Any
 
+    def __repr__(self) -> str:
+        return f"PerSystem({self.transformation!r})"
+
     @property
     def needs_value(self) -> bool:
         """See `Transform.needs_value`."""

@@ -4,8 +4,8 @@ import functools
 import pickle
 from typing import Any
 
+from kups_relax._loaded import serialize
 from kups_relax.errors import OptionError, described, shown
-from kups_relax.potentials._loaded import serialize
 
 _METHODS = ("get_potential_energy", "get_forces")
 

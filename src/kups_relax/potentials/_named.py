@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from kups_relax._options import build
+from kups_relax._loaded import FORM, is_location, load
+from kups_relax._options import build, did_you_mean
 from kups_relax.errors import OptionError, described, shown
 from kups_relax.potentials._ase_calculator import AseCalculator
 from kups_relax.potentials._base import EnergyModel, Potential
@@ -10,7 +11,6 @@ from kups_relax.potentials._copies import is_calculator
 from kups_relax.potentials._emt import EMT
 from kups_relax.potentials._harmonic import Harmonic
 from kups_relax.potentials._lennard_jones import LennardJones
-from kups_relax.potentials._loaded import FORM, is_location, load
 from kups_relax.potentials._mmff94 import MMFF94
 from kups_relax.potentials._morse import Morse
 from kups_relax.potentials._stillinger_weber import StillingerWeber
@@ -93,8 +93,9 @@ def _by_name(text: str) -> EnergyModel:
     if not is_location(text):
         raise OptionError(
             f"there is no potential {shown(name)}; expected one of {', '.join(NAMED)}, or {FORM}."
+            f"{did_you_mean(name, NAMED)}"
         )
-    value = load(text)
+    value = load(text, "potential")
     found = _wrapped(value)
     if found is None:
         raise OptionError(

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from kups_relax._loaded import serialize
 from kups_relax.errors import OptionError, shown
 from kups_relax.potentials import _evaluator
 from kups_relax.potentials._evaluator import Answer, described
-from kups_relax.potentials._loaded import serialize
 
 # Seconds for a process to start and to import what the factory needs.
 _START = 300.0

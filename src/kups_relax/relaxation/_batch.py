@@ -1,8 +1,10 @@
 """A tile at work: the structures in its lanes, and what the device knows of them."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -17,6 +19,7 @@ from kups_relax.potentials._host import given
 from kups_relax.relaxation._checkpoint import Saved
 from kups_relax.relaxation._classes import SizeClass, axis_capacity, axis_lengths
 from kups_relax.relaxation._jobs import Frame, Job, Outcome
+from kups_relax.relaxation._pace import Pace
 from kups_relax.relaxation._status import ADVICE, Status
 from kups_relax.relaxation._step import Program, TileState, advance, load, settle
 from kups_relax.relaxation._tiles import Tile
@@ -49,12 +52,16 @@ class Batch:
         size: Their size class.
         steps: Steps that all lanes have taken together so far, idle ones included.
         busy: Of these, those of lanes that were running.
+        pace: Told when programs are compiled.
+        compile_seconds: Time that compiling took; set to 0 by who has counted it.
     """
 
     def __init__(self, program: Program, size: SizeClass, dtype: np.dtype) -> None:
         make_room(program, size, dtype)
         self.program, self.size = program, size
         self.steps = self.busy = 0
+        self.pace, self.compile_seconds = Pace(), 0.0
+        self._called = False
         self._dtype = dtype
         self._tile = Tile(program.potential, size, dtype, program.coordinates, program.guide)
         self._state = self._empty()
@@ -143,16 +150,17 @@ class Batch:
                 failed = self._step_on_host(session, limits)
             else:
                 assert self._terms is not None
-                self._state = advance(
-                    self.program,
-                    self._state,
-                    self._terms,
-                    self._tile.start(self._moves, self._guide),
-                    limits.fmax,
-                    limits.max_steps,
-                    np.int32(BUDGET),
-                    np.int32(keep_running),
-                )
+                with self._compiling():
+                    self._state = advance(
+                        self.program,
+                        self._state,
+                        self._terms,
+                        self._tile.start(self._moves, self._guide),
+                        limits.fmax,
+                        limits.max_steps,
+                        np.int32(BUDGET),
+                        np.int32(keep_running),
+                    )
                 # Raises what the device raised.
                 self.steps += int(self._state.n_calls) * self.size.n_lanes
                 self.busy += int(self._state.busy)
@@ -232,8 +240,22 @@ class Batch:
         free_energy: Any = energy if evaluation.free_energy is None else evaluation.free_energy
         stress = evaluation.stress if program.stress else None
         evaluation = Evaluation(energy, evaluation.forces, stress, free_energy=free_energy)
-        self._state = settle(program, self._state, evaluation, start, limits.fmax, limits.max_steps)
+        limit, most = limits.fmax, limits.max_steps
+        with self._compiling():
+            self._state = settle(program, self._state, evaluation, start, limit, most)
         return failed
+
+    @contextlib.contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """Count the first call as a compilation: it returns before the device is done."""
+        if self._called:
+            yield
+            return
+        start = time.monotonic()
+        with self.pace.compiling():
+            yield
+        self._called = True
+        self.compile_seconds += time.monotonic() - start
 
     def _keep_frames(self) -> None:
         """Copy the geometries that belong into trajectories."""
@@ -327,7 +349,7 @@ class Batch:
                     n_steps=0,
                     n_evaluations=1,
                     status=Status.FAILED,
-                    reason=f"{s.id!r}: {job.program.potential.name} raised {described(error)}",
+                    reason=f"{job.program.potential.name} raised {described(error)}",
                 )
             )
             self._free(lane)
@@ -372,7 +394,7 @@ def _without_stress(asked: Asked, evaluation: Evaluation, potential: EnergyModel
     stress = np.asarray(evaluation.stress)
     none = np.isnan(stress).all(axis=(0, 1)).reshape(stress.shape[-1])
     return {
-        lane: f"{s.id!r} with {potential.name}: it gave no stress, which a variable cell needs. "
+        lane: f"{potential.name} gave no stress, which a variable cell needs. "
         "Relax with cell=None, or with another calculator."
         for lane, s in enumerate(asked.structures)
         if s is not None and none[lane]
@@ -383,5 +405,5 @@ def _reason(job: Job, ended: Status) -> str:
     """Say why a structure did not converge; and which model gave numbers that are none."""
     potential = job.program.potential
     if ended is Status.NON_FINITE and isinstance(potential, HostPotential):
-        return f"{job.structure.id!r} with {potential.name}: {ADVICE[ended]}"
+        return f"{potential.name}: {ADVICE[ended]}"
     return ADVICE[ended]

@@ -22,6 +22,7 @@ from kups_relax.potentials import EnergyModel, HostPotential, Session
 from kups_relax.relaxation._batch import Batch, Limits
 from kups_relax.relaxation._checkpoint import Saved
 from kups_relax.relaxation._jobs import Job, Outcome, Refused
+from kups_relax.relaxation._pace import Pace
 from kups_relax.relaxation._queues import Queues
 
 log = logging.getLogger("kups_relax")
@@ -72,6 +73,7 @@ class Scheduler:
         self._wanted = n_workers
         self._n_workers = 0
         self._queues = Queues()
+        self._pace = Pace()
         self._events: queue.Queue[Any] = queue.Queue(_BACKLOG)
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -94,15 +96,20 @@ class Scheduler:
                 has under way; a session may cut its own short.
         """
         hand_out = threading.Thread(target=self._hand_out, args=(sink,), name=THREAD, daemon=True)
-        restore = _Restore(saved, self._dtype)
+        restore = _Restore(saved, self._dtype, self._pace)
         try:
             start(hand_out)
+            last = time.monotonic()
             for item in items:
                 if self._queues.stopped:
                     break
+                seconds = time.monotonic() - last
                 if isinstance(item, Refused):
+                    self._pace.read(None, seconds)
                     self._events.put(item)
+                    last = time.monotonic()
                     continue
+                self._pace.read((item.program, item.size), seconds, item.size)
                 self._n_begun += 1
                 self._allow(item.program.potential)
                 if restore.takes(item):
@@ -110,6 +117,7 @@ class Scheduler:
                 else:
                     self._queues.put(item)
                 self._start_workers()
+                last = time.monotonic()
             restore.put(self._queues, incomplete=True)
             self._queues.end()
             self._start_workers()
@@ -133,6 +141,15 @@ class Scheduler:
     def n_running(self) -> int:
         """Structures that were begun or wait; from any thread."""
         return self._n_begun - self._n_ended
+
+    @property
+    def n_compiling(self) -> int:
+        """Programs that are being compiled; from any thread."""
+        return self._pace.n_compiling
+
+    def seconds_left(self, n_unread: int | None) -> float | None:
+        """Estimate the rest of the run; None where no estimate can be trusted. See `Pace.left`."""
+        return self._pace.left(n_unread, self._n_workers)
 
     @property
     def occupancy(self) -> float:
@@ -216,22 +233,35 @@ class Scheduler:
         session = None
         if isinstance(potential, HostPotential):
             session = self._session(potential, sessions)
-        batch.fill(lambda: self._queues.take(chosen))
+        batch.pace = self._pace
+
+        def take() -> Job | None:
+            job = self._queues.take(chosen)
+            if job is not None:
+                self._pace.began(chosen)
+            return job
+
+        batch.fill(take)
         saves = self._checkpoint is not None and session is None
         last = time.monotonic()
         while batch.n_running and not self._queues.stopped:
-            refill = self._queues.refills(chosen)
+            refill, start = self._queues.refills(chosen), time.monotonic()
             outcomes = batch.advance(
                 self._limits, max(0, batch.n_running - idle) if refill else 0, session
             )
             lost, grown = batch.renew()
             for job in grown:
+                self._pace.moved(chosen, (job.program, job.size), job.size, begun=True)
                 self._queues.give_back(job)
             for outcome in (*outcomes, *lost):
                 self._events.put(outcome)
-            batch.fill(lambda: self._queues.take(chosen))
+            batch.fill(take)
+            n_ended = len(outcomes) + len(lost)
+            spent = time.monotonic() - start - batch.compile_seconds
+            self._pace.worked(chosen, spent, n_ended)
+            batch.compile_seconds = 0.0
             with self._lock:
-                self._n_ended += len(outcomes) + len(lost)
+                self._n_ended += n_ended
                 self._steps += batch.steps * batch.size.n_atoms
                 self._busy += batch.busy * batch.size.n_atoms
             batch.steps = batch.busy = 0
@@ -275,8 +305,8 @@ def _insist(wait: Callable[[], object]) -> None:
 class _Restore:
     """Brings saved tiles and the structures that belong to them together."""
 
-    def __init__(self, saved: Sequence[Saved], dtype: np.dtype) -> None:
-        self._dtype = dtype
+    def __init__(self, saved: Sequence[Saved], dtype: np.dtype, pace: Pace) -> None:
+        self._dtype, self._pace = dtype, pace
         self._saved = dict(enumerate(saved))
         self._tile_of = {n: i for i, s in enumerate(saved) for n in s.numbers if n >= 0}
         self._jobs: dict[int, dict[int, Job]] = {}
@@ -299,6 +329,10 @@ class _Restore:
             try:
                 with own(self._dtype):
                     batch = Batch.restored(saved, jobs, self._dtype)
+                for job in jobs.values():
+                    new = (batch.program, batch.size)
+                    self._pace.moved((job.program, job.size), new, batch.size, begun=False)
+                    self._pace.began(new)
                 queues.put_aside(batch)
             except ValueError as error:
                 log.warning("a checkpoint is of no use: %s", error)

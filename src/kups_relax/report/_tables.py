@@ -23,7 +23,7 @@ def failures(results: store.Store) -> list[str]:
         return []
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i in places:
-        groups[(str(results.status[i]), _kind(results.ids[i], results.reason[i]))].append(i)
+        groups[(str(results.status[i]), _kind(results.reason[i]))].append(i)
     ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
     parts = ["<section>", f"<h2>Not converged <span>{len(places):,}</span></h2>"]
     head = ("structure", "#atoms", "#steps", "#fmax, eV/Å", "reason")
@@ -39,7 +39,7 @@ def failures(results: store.Store) -> list[str]:
                 f"{results.n_atoms[i]:,}",
                 f"{results.n_steps[i]:,}",
                 html.number(results.fmax[i], ".3g"),
-                f"<td>{html.text(_unlabelled(results.ids[i], results.reason[i]))}</td>",
+                f"<td>{html.text(results.reason[i])}</td>",
             ]
             for i in shown
         ]
@@ -57,17 +57,12 @@ def failures(results: store.Store) -> list[str]:
     return [*parts, "</section>"]
 
 
-def _kind(label: str, reason: str) -> str:
+def _kind(reason: str) -> str:
     """What reasons of the same kind have in common: not names, formulas and numbers."""
-    text = re.sub(r"^(?:[A-Z][a-z]?\d*)+: ", "", _unlabelled(label, reason))
+    text = re.sub(r"^(?:[A-Z][a-z]?\d*)+: ", "", str(reason))
     text = re.sub(r"'[^']*'", "'…'", text)
     text = re.sub(r"[-+]?\b\d[\d.]*(?:e[-+]?\d+)?\b", "…", text)
     return text if len(text) < 200 else text[:199] + "…"
-
-
-def _unlabelled(label: str, reason: str) -> str:
-    """A reason without the name of the structure that it is about."""
-    return str(reason).removeprefix(f"{label!r}").lstrip(": ")
 
 
 def slowest(results: store.Store) -> list[str]:

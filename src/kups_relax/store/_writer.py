@@ -180,7 +180,7 @@ class Writer:
             what = "no space is left on the device" if full else str(error)
             raise StoreError(
                 f"{str(self.path)!r} cannot be written: {what}. It holds the {self._n_done} "
-                "structures that were written before; make room and go on with resume."
+                "structures that were written before; make room and go on with resume=True."
             ) from error
 
 

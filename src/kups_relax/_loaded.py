@@ -1,4 +1,4 @@
-"""Potentials that others wrote, found by where they are defined."""
+"""Potentials and optimizers that others wrote, found by where they are defined."""
 
 import contextlib
 import functools
@@ -43,14 +43,15 @@ def is_location(text: str) -> bool:
     return bool(colon) and is_module and all(part.isidentifier() for part in attribute.split("."))
 
 
-def load(text: str) -> Any:
-    """Import what a text names, and call it if it is not a potential itself.
+def load(text: str, what: str) -> Any:
+    """Import what a text names, and call it if it can be called.
 
     The current directory is made importable for a module, the file's own one for a file; both
     come last on `sys.path`, so that they hide nothing. A file is imported once.
 
     Args:
         text: "package.module:factory" or "path/model.py:factory". The factory takes no arguments.
+        what: What messages call it, such as "potential".
 
     Returns:
         What the factory returned, or what stands there if that cannot be called.
@@ -59,7 +60,9 @@ def load(text: str) -> Any:
         OptionError: There is no such module or attribute, or one of them raised; with its reason.
     """
     where, _, name = text.rpartition(":")
-    module = _file(text, pathlib.Path(where)) if where.endswith(".py") else _module(text, where)
+    module = (
+        _file(text, pathlib.Path(where)) if where.endswith(".py") else _module(text, where, what)
+    )
     try:
         found = functools.reduce(getattr, name.split("."), module)
     except AttributeError:
@@ -75,14 +78,14 @@ def load(text: str) -> Any:
         raise OptionError(f"{text!r}: {name}() raised {described(error)}") from error
 
 
-def _module(text: str, name: str) -> ModuleType:
+def _module(text: str, name: str, what: str) -> ModuleType:
     _make_importable(os.getcwd())
     try:
         return importlib.import_module(name)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and _is_part(error.name, name):
             raise OptionError(
-                f"{text!r}: there is no potential and no module {error.name!r}. Install it, or "
+                f"{text!r}: there is no {what} and no module {error.name!r}. Install it, or "
                 "run in the directory that holds it."
             ) from None
         raise OptionError(f"{text!r}: importing {name} raised {described(error)}") from error
