@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from kups_relax import potentials as potentials
     from kups_relax import store as store
     from kups_relax import testing as testing
+    from kups_relax._memory import Result as Result
     from kups_relax._relax import relax as relax
-    from kups_relax._result import Result as Result
     from kups_relax._verify import Report as Report
     from kups_relax._verify import verify as verify
     from kups_relax.coordinates import FrechetCell as FrechetCell
@@ -44,7 +44,7 @@ _HOMES = {
     "store": None,
     "testing": None,
     "relax": "_relax",
-    "Result": "_result",
+    "Result": "_memory",
     "FrechetCell": "coordinates",
     "UnitCell": "coordinates",
     "gpa": "coordinates",

@@ -31,3 +31,10 @@ class KeyMismatchError(KupsRelaxError, ValueError):
 
 class OptionError(KupsRelaxError, ValueError):
     """An option has a value, or a name, that does not exist."""
+
+
+class UnknownStructureError(KupsRelaxError, KeyError, IndexError):
+    """There is no structure of this id, or at this position."""
+
+    # KeyError would show the message as a quoted string.
+    __str__ = Exception.__str__
