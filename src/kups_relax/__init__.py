@@ -1,7 +1,9 @@
 """Relax many molecules and crystals at once, each to the last bit as it would relax alone.
 
->>> import kups_relax as kr
->>> result = kr.relax("molecules.sdf", kr.potentials.MMFF94(), fmax=0.01)  # doctest: +SKIP
+>>> import ase, kups_relax as kr
+>>> pair = ase.Atoms("Ar2", [[0, 0, 0], [0, 0, 3.6]])
+>>> kr.relax(pair, kr.potentials.LennardJones(0.0104, 3.4), fmax=0.01)
+Result(1 structure: 1 converged)
 """
 
 import importlib
