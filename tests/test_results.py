@@ -146,6 +146,7 @@ def test_one_that_is_not_there_is_caught_as_python_names_it(results):
         ([[0, 1]], "got a list of shape (1, 2)"),
         ([[0], [1, 2]], "got a list of uneven rows"),
         (slice("a", None), "slice('a', None, None): expected integers"),
+        (slice(0, 4, 0), "slice(0, 4, 0): expected integers, and a step other than 0"),
         ({"pair"}, "got a set {'pair'}"),
     ],
     ids=str,

@@ -38,8 +38,8 @@ def places_of(item: Any, ids: Sequence[str], by_id: Mapping[str, int]) -> int | 
     if isinstance(item, slice):
         try:
             return np.arange(n)[item]
-        except TypeError:
-            raise OptionError(f"{item}: expected integers in a slice.") from None
+        except (TypeError, ValueError):
+            raise OptionError(f"{item}: expected integers, and a step other than 0.") from None
     if (place := _integer(item)) is not None:
         return _checked(place, n)
     return _several(item, ids, by_id)
