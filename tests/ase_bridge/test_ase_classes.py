@@ -222,6 +222,12 @@ def test_an_optimizer_of_ase_is_here_or_says_what_is(name):
     assert any(ours in str(error.value) for ours in [*OURS, "Optimizer"])
 
 
+def test_lbfgs_takes_the_steps_of_bfgs_where_curvature_is_positive():
+    ours = walk(LBFGS(cluster(), logfile=None))
+    theirs = walk(ase.optimize.BFGS(cluster(), logfile=None))
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=PARITY)
+
+
 def test_a_name_that_nobody_knows_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'FastestOfAll'"):
         _ = kups_relax.ase.FastestOfAll
