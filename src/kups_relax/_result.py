@@ -10,7 +10,7 @@ import numpy as np
 
 from kups_relax import optimizers
 from kups_relax._items import places_of
-from kups_relax._telling import headline, html_of, problems_of
+from kups_relax._telling import SHOWN, headline, html_of, problems_of
 from kups_relax.errors import OptionError
 from kups_relax.relaxation import Status
 
@@ -176,7 +176,9 @@ class Results(abc.ABC):
     def _repr_html_(self) -> str:
         """Return what notebooks show."""
         title = headline(type(self).__name__, self.counts)
-        return html_of(title, self._problems(), self.table())
+        # Not `table`, which hashes all results in memory.
+        columns = {name: self.ids if name == "id" else getattr(self, name) for name in SHOWN}
+        return html_of(title, self._problems(), columns)
 
     def _problems(self) -> list[str]:
         if self.converged.all():

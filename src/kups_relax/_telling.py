@@ -42,17 +42,22 @@ def problems_of(ids: Sequence[str], status: Sequence[str], reason: Sequence[str]
     return lines
 
 
-def html_of(title: str, problems: Sequence[str], table: Mapping[str, Sequence[Any]]) -> str:
-    """Write the same for a notebook, with the first and the last rows of the table."""
-    columns = {name: table[name] for name in _COLUMNS}
+def html_of(title: str, problems: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> str:
+    """Write the same for a notebook, with a table of the first and the last structures.
+
+    Args:
+        title: From `headline`.
+        problems: From `problems_of`.
+        columns: Those in `SHOWN`.
+    """
     n = len(columns["id"])
     rows = [*range(n)] if n <= 2 * _ROWS + 1 else [*range(_ROWS), None, *range(n - _ROWS, n)]
     lines = [f"<p>{html.escape(title)}</p>"]
     lines += [f"<p>{html.escape(problem)}</p>" for problem in problems]
-    head = "".join(f"<th>{title}</th>" for title, _ in _COLUMNS.values())
+    head = "".join(f"<th>{title}</th>" for title, _ in SHOWN.values())
     lines.append(f"<table><thead><tr>{head}</tr></thead><tbody>")
     for row in rows:
-        cells = ["..." if row is None else _COLUMNS[k][1](v[row]) for k, v in columns.items()]
+        cells = ["..." if row is None else SHOWN[k][1](v[row]) for k, v in columns.items()]
         lines.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
     lines.append("</tbody></table>")
     return "\n".join(lines)
@@ -71,7 +76,8 @@ def _number(form: str) -> Any:
     return lambda value: "" if value != value else format(value, form)
 
 
-_COLUMNS: dict[str, tuple[str, Any]] = {
+# Columns of the table in a notebook: their titles, and how values are written.
+SHOWN: dict[str, tuple[str, Any]] = {
     "id": ("id", printable),
     "n_atoms": ("atoms", str),
     "n_steps": ("steps", str),
