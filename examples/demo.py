@@ -68,10 +68,13 @@ def main(source: str, n_conformers: int, folder: pathlib.Path) -> int:
     store.write(folder / "relaxed.sdf", overwrite=True)
     write_report(store, folder / "relaxed.html", overwrite=True)
     say("5", "Open next")
-    say("", f"{folder}/relaxed.sdf    the conformers, with energies and status, for any viewer")
-    say("", f"{folder}/relaxed.html   a page about the run, for a browser")
-    say("", f"{path}     all of it: kr.open, or kups-relax info {path}")
-    say("", 'README.md           "Ten lines" to relax your own; "Crystals", "In ASE"')
+    for name, what in {
+        f"{folder}/relaxed.sdf": "the conformers, with energies and status, for any viewer",
+        f"{folder}/relaxed.html": "a page about the run, for a browser",
+        f"{path}": f"all of it: kr.open, or kups-relax info {path}",
+        "README.md": '"Ten lines" to relax your own; "Crystals", "In ASE"',
+    }.items():
+        say("", f"{name:18s} {what}")
     return 0 if report.ok and store.converged.all() else 1
 
 
@@ -86,7 +89,7 @@ def chosen(places: np.ndarray, n: int) -> list[int]:
 
 
 def of_one_size(store: kr.Store, places: np.ndarray, n: int) -> list[int]:
-    """Return at most n of some places, with sizes around the median, of one program."""
+    """Return at most n of some places, of sizes around the median: one program, or two."""
     order = places[np.argsort(store.n_atoms[places], kind="stable")]
     return order[max(0, (len(order) - n) // 2) :][:n].tolist()
 
