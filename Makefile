@@ -1,4 +1,4 @@
-# make demo       set up, relax a real set of molecules, verify a sample
+# make demo       set up, relax a real set of molecules, compare with RDKit and ASE, verify
 # make test       set up, then lint, types, import contracts, every behaviour once
 # make check      lint and the tests that matter most for what changed, in 90 seconds
 # make test-all   the tests with all crossings, long draws and the suites of others

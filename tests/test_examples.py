@@ -57,7 +57,12 @@ def test_demo_relaxes_and_verifies(tmp_path):
     (tmp_path / "few.smi").write_text("\n".join(lines[:12]) + "\n")
     out = run(tmp_path, EXAMPLES / "demo.py", "few.smi", 2)
     assert " comparisons, 0 mismatches" in out
-    assert (tmp_path / "out" / "relaxed.sdf").exists()
+    assert len(out.splitlines()) < 30
+    [rdkit] = re.findall(r"energies of \d+ differ by (\S+) eV at most", out)
+    assert float(rdkit) < 1e-8
+    assert len(re.findall(r"6 conformers, .* steps", out)) == 2
+    for name in ("relaxed.sdf", "relaxed.html", "relaxed.h5"):
+        assert (tmp_path / "out" / name).stat().st_size > 1000
 
 
 def test_xtb_relaxes_molecules_with_gfn2(tmp_path):

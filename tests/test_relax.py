@@ -141,11 +141,6 @@ def test_the_table_has_one_row_for_each_structure():
     assert all(isinstance(x, float) for x in table["energy"])
 
 
-def test_repr_counts_the_statuses():
-    result = kr.relax([*argon_clusters([2, 2]), Atoms()], argon(), **QUICK)
-    assert repr(result) == "Result(3 structures: 2 converged, 1 failed)"
-
-
 def test_max_steps_is_said_with_what_to_do():
     result = relax(argon_cluster(13), max_steps=2)
     assert result.status.tolist() == ["max_steps"]

@@ -1,7 +1,9 @@
 """Relax many molecules and crystals at once, each to the last bit as it would relax alone.
 
->>> import kups_relax as kr
->>> result = kr.relax("molecules.sdf", kr.potentials.MMFF94(), fmax=0.01)  # doctest: +SKIP
+>>> import ase, kups_relax as kr
+>>> pair = ase.Atoms("Ar2", [[0, 0, 0], [0, 0, 3.6]])
+>>> kr.relax(pair, kr.potentials.LennardJones(0.0104, 3.4), fmax=0.01)
+Result(1 structure: 1 converged)
 """
 
 import importlib
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from kups_relax import potentials as potentials
     from kups_relax import store as store
     from kups_relax import testing as testing
+    from kups_relax._memory import Result as Result
     from kups_relax._relax import relax as relax
-    from kups_relax._result import Result as Result
     from kups_relax._verify import Report as Report
     from kups_relax._verify import verify as verify
     from kups_relax.coordinates import FrechetCell as FrechetCell
@@ -44,7 +46,7 @@ _HOMES = {
     "store": None,
     "testing": None,
     "relax": "_relax",
-    "Result": "_result",
+    "Result": "_memory",
     "FrechetCell": "coordinates",
     "UnitCell": "coordinates",
     "gpa": "coordinates",

@@ -6,17 +6,15 @@ import dataclasses
 import json
 import logging
 import os
-import platform
-import secrets
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from kups_relax import io
+from kups_relax._memory import Result
 from kups_relax._record import Record
-from kups_relax._result import Result, Results
+from kups_relax._result import Results
 from kups_relax.errors import KupsRelaxError, LeftOutWarning, OptionError, StoreError
 from kups_relax.relaxation import Saved, read_checkpoint, write_checkpoint
 
@@ -140,14 +138,8 @@ class _Stored(Keeper):
         self._store, self._path = store, path
         self._left_out = io.LeftOut(path, "a store")
         self._done: dict[int, bytes] = {}
-        options = json.loads(json.dumps(options, default=_plain))
-        attributes = {
-            "options": json.dumps(options),
-            "versions": json.dumps(_versions()),
-            "complete": False,
-            "n_input": -1,
-            "run": secrets.token_hex(8),
-        }
+        attributes = store.attributes(options)
+        options = json.loads(attributes["options"])
         resume = resume and path.exists()
         self._check_place(overwrite=overwrite or resume)
         self._writer = store.Writer(path)
@@ -178,7 +170,7 @@ class _Stored(Keeper):
         there = self._store.Store(self._path)
         _compare(self._path, there.options, options)
         self._done = there.done
-        versions = _versions()
+        versions = self._store.versions()
         if there.versions != versions:
             versions = {**there.versions, "resumed with": versions}
         attributes = {**attributes, "run": there.run, "versions": json.dumps(versions)}
@@ -351,18 +343,3 @@ def _compare(path: Path, there: Any, here: Any, of: str = "") -> None:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def _plain(value: Any) -> Any:
-    """What JSON cannot say itself."""
-    return value.tolist() if hasattr(value, "tolist") else repr(value)
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("kups-relax", "jax", "jaxlib", "numpy", "ase"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found

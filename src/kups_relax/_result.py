@@ -1,21 +1,29 @@
-"""What a relaxation gives back."""
+"""Results of many structures: what a `Result`, in memory, and a `Store`, a file, have in common."""
 
 import abc
-from collections.abc import Mapping, Sequence
-from typing import Any
+import functools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self, overload
 
 import numpy as np
 
 from kups_relax import optimizers
-from kups_relax._record import Record, energies, fingerprint
-from kups_relax.data import Structure
+from kups_relax._items import places_of
+from kups_relax._telling import SHOWN, headline, html_of, problems_of
 from kups_relax.errors import OptionError
+from kups_relax.relaxation import Status
 
 NO_TRAJECTORY = "there is no trajectory of {!r}; ask for it with relax(..., trajectory=10)."
 
 
 class Results(abc.ABC):
-    """What is known of many structures, in the caller's order: a `Result`, or a `Store`.
+    """Results of many structures, in the caller's order: a `Result`, or a `Store`.
+
+    `results[3]`, `results[-1]` and `results["id"]` are `ase.Atoms` with results attached; iteration
+    gives all of them. `results[2:5]`, `results[results.energy < -3]` (a boolean for each
+    structure), `results[[4, 0]]`, `results[["id", "other"]]` and `results.select("failed")` are
+    results again, of a part. Of equal ids the first is meant.
 
     Energy, forces and fmax are those of the returned geometry, evaluated there.
 
@@ -73,8 +81,66 @@ class Results(abc.ABC):
             OptionError: None was kept.
         """
 
+    @abc.abstractmethod
+    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> int:
+        """Write the structures and what they got to a file.
+
+        Args:
+            path: Its ending chooses the format: those of `kups_relax.io.write`.
+            overwrite: Whether the file may exist.
+
+        Returns:
+            Number of structures written. Those of which nothing could be read have no geometry:
+            only a table (.csv) and a store have a row for them.
+
+        Raises:
+            OptionError: The ending is unknown.
+            StructureError: The format cannot hold one of the structures.
+            StoreError: The file cannot be written.
+        """
+
+    @abc.abstractmethod
+    def _part(self, places: np.ndarray) -> Self:
+        """Return the results of some structures, by position."""
+
+    @overload
+    def __getitem__(self, item: int | str) -> Any: ...
+    @overload
+    def __getitem__(self, item: slice | Sequence[int] | Sequence[str] | np.ndarray) -> Self: ...
+    def __getitem__(self, item: Any) -> Any:
+        """Return the Atoms of a structure, or the results of a part.
+
+        Raises:
+            UnknownStructureError: There is no such structure.
+            OptionError: The item is neither position nor id, nor several of these, nor a mask.
+        """
+        places = self._places(item)
+        return self._part(places) if isinstance(places, np.ndarray) else self.atoms[places]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.atoms)
+
+    def __contains__(self, item: object) -> bool:
+        """Tell whether a structure has this id; or whether one of the Atoms is equal."""
+        return item in self._by_id if isinstance(item, str) else any(a == item for a in self)
+
     def __len__(self) -> int:
         return len(self.ids)
+
+    def select(self, *status: str) -> Self:
+        """Return the part with one of these statuses.
+
+        Args:
+            *status: "converged", "max_steps", "non_finite", "exploded", "failed".
+
+        Raises:
+            OptionError: There is no such status.
+        """
+        known = [s.label for s in Status if s not in (Status.EMPTY, Status.RUNNING)]
+        for one in status:
+            if one not in known:
+                raise OptionError(f"there is no status {one!r}; expected {', '.join(known)}.")
+        return self._part(np.isin(self.status.astype(str), status).nonzero()[0])
 
     @property
     def optimizer(self) -> str:
@@ -104,70 +170,32 @@ class Results(abc.ABC):
         }
 
     def __repr__(self) -> str:
-        summary = ", ".join(f"{count} {name}" for name, count in self.counts.items())
-        return f"{type(self).__name__}({len(self)} structures: {summary})"
+        lines = [headline(type(self).__name__, self.counts), *self._problems()]
+        return "\n  ".join(lines)
 
+    def _repr_html_(self) -> str:
+        """Return what notebooks show."""
+        title = headline(type(self).__name__, self.counts)
+        # Not `table`, which hashes all results in memory.
+        columns = {name: self.ids if name == "id" else getattr(self, name) for name in SHOWN}
+        return html_of(title, self._problems(), columns)
 
-class Result(Results):
-    """Relaxed structures and what there is to know of them, in memory.
+    def _problems(self) -> list[str]:
+        if self.converged.all():
+            return []
+        return problems_of(self.ids, self.status.tolist(), self.reason.tolist())
 
-    Attributes:
-        records: One for each structure.
-        structures: The inputs as they were understood; None where nothing could be read.
-    """
+    def _places(self, item: Any) -> int | np.ndarray:
+        return places_of(item, self.ids, self._by_id)
 
-    def __init__(self, records: Sequence[Record], options: Mapping[str, Any]) -> None:
-        self.options = options
-        self.records = list(records)
-        self.ids = [r.entry.id for r in self.records]
-        self.structures = [
-            r.entry if isinstance(r.entry, Structure) else None for r in self.records
-        ]
-        self._atoms = [r.atoms() for r in self.records]
-        self.n_atoms = self._column("n_atoms", np.int64, [len(r.numbers) for r in self.records])
-        for name, dtype in COLUMNS.items():
-            setattr(self, name, self._column(name, dtype))
+    def _place(self, item: int | str) -> int:
+        """Return the position of one structure."""
+        place = self._places(item)
+        if isinstance(place, np.ndarray):
+            raise OptionError(f"got {item!r}; expected the position or the id of one structure.")
+        return place
 
-    @property
-    def atoms(self) -> list[Any]:
-        """See `Results`."""
-        return self._atoms
-
-    @property
-    def fingerprint(self) -> np.ndarray:
-        """See `Results`: of what is in the attributes now."""
-        return np.array([self._fingerprint(i) for i in range(len(self))], object)
-
-    def _fingerprint(self, i: int) -> str:
-        atoms = self.atoms[i]
-        results = {} if atoms.calc is None else atoms.calc.results
-        return fingerprint(
-            atoms.positions,
-            atoms.cell.array,
-            results.get("forces"),
-            results.get("stress"),
-            energies(self.energy[i], self.fmax[i], results.get("free_energy")),
-            f"{self.n_steps[i]} {self.status[i]}",
-        )
-
-    def trajectory(self, item: int | str) -> list[Any]:
-        """See `Results.trajectory`."""
-        record = self.records[self.ids.index(item) if isinstance(item, str) else item]
-        if not record.frames:
-            raise OptionError(NO_TRAJECTORY.format(record.entry.id))
-        return record.trajectory()
-
-    def _column(self, name: str, dtype: Any, values: list[Any] | None = None) -> np.ndarray:
-        values = [getattr(r, name) for r in self.records] if values is None else values
-        return np.array(values, dtype)
-
-
-# Attributes of records that are columns of results.
-COLUMNS: dict[str, Any] = {
-    "energy": np.float64,
-    "fmax": np.float64,
-    "n_steps": np.int64,
-    "n_evaluations": np.int64,
-    "status": object,
-    "reason": object,
-}
+    @functools.cached_property
+    def _by_id(self) -> dict[str, int]:
+        # Of equal ids the first.
+        return {name: place for place, name in reversed(list(enumerate(self.ids)))}

@@ -62,3 +62,10 @@ class OptionError(KupsRelaxError, ValueError):
 
 class LeftOutWarning(UserWarning):
     """A file was written without something that its format cannot hold; the message names it."""
+
+
+class UnknownStructureError(KupsRelaxError, KeyError, IndexError):
+    """There is no structure of this id, or at this position."""
+
+    # KeyError would show the message as a quoted string.
+    __str__ = Exception.__str__

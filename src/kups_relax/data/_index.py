@@ -1,5 +1,6 @@
 """Which key each row belongs to, with labels on the host and numbers on the device."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -339,6 +340,8 @@ class Index(Generic[Key]):
     def _over(self, x: Any, reduce: Callable[[jax.Array], jax.Array]) -> "Table[Key, Any]":
         from kups_relax.data._table import Table
 
+        n_rows = math.prod(self.shape)
+
         def one(path: Any, leaf: Any) -> jax.Array:
             leaf = jnp.asarray(leaf)
             if leaf.shape[: len(self.shape)] != self.shape:
@@ -346,7 +349,8 @@ class Index(Generic[Key]):
                     f"x{jax.tree_util.keystr(path)} has shape {leaf.shape}; expected its first "
                     f"axes to be {self.shape}, the rows of the index."
                 )
-            return reduce(leaf.reshape(-1, *leaf.shape[len(self.shape) :]))
+            # Not -1: where a row has no elements, any number of rows would do.
+            return reduce(leaf.reshape(n_rows, *leaf.shape[len(self.shape) :]))
 
         return Table(keys=self.keys, data=jax.tree_util.tree_map_with_path(one, x))
 

@@ -17,6 +17,7 @@ still hides a divisor from the simplifications, which come first; it is used for
 would end a fusion on a GPU.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
@@ -245,7 +246,8 @@ def _convert(closed: Any, few: list[bool], ordered: bool) -> Any:
 def _sum(x: jax.Array, *, axes: Sequence[int], **_: Any) -> jax.Array:
     """What `reduce_sum` gives, in the order of `fold`."""
     first = jnp.moveaxis(x, axes, range(len(axes)))
-    return fold(first.reshape(-1, *first.shape[len(axes) :]))
+    n = len(axes)
+    return fold(first.reshape(math.prod(first.shape[:n]), *first.shape[n:]))
 
 
 def _matrix_product(

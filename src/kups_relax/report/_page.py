@@ -35,9 +35,16 @@ def write_report(
         StoreError: The store cannot be read, or the page cannot be written.
 
     Example:
-        >>> import kups_relax as kr
+        >>> import tempfile, pathlib, ase, kups_relax as kr
         >>> from kups_relax.report import write_report
-        >>> write_report(kr.open("run.h5"), "run.html")  # doctest: +SKIP
+        >>> pair = ase.Atoms("Ar2", [[0, 0, 0], [0, 0, 3.6]])
+        >>> argon = kr.potentials.LennardJones(0.0104, 3.4)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     folder = pathlib.Path(folder)
+        ...     run = kr.relax(pair, argon, output=folder / "run.h5")
+        ...     write_report(run, folder / "run.html")
+        ...     (folder / "run.html").read_text()[:15]
+        '<!DOCTYPE html>'
     """
     path = Path(path)
     io.check_place(path, overwrite=overwrite or _is_report(path))

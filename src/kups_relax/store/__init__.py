@@ -4,6 +4,9 @@ from kups_relax.store._export import export as export
 from kups_relax.store._extras import extras_of as extras_of
 from kups_relax.store._extras import input_hash as input_hash
 from kups_relax.store._layout import Row as Row
+from kups_relax.store._save import attributes as attributes
+from kups_relax.store._save import save as save
+from kups_relax.store._save import versions as versions
 from kups_relax.store._store import Store as Store
 from kups_relax.store._store import open_store as open
 from kups_relax.store._summary import summary as summary

@@ -32,10 +32,14 @@ def export(store: Store, path: str | os.PathLike[str], *, overwrite: bool = Fals
         StoreError: The store cannot be read, or the file cannot be written.
 
     Example:
-        >>> import kups_relax as kr
-        >>> store = kr.open("run.h5")  # doctest: +SKIP
-        >>> kr.store.export(store.select("failed"), "failed.extxyz")  # doctest: +SKIP
-        12
+        >>> import tempfile, pathlib, ase, kups_relax as kr
+        >>> pair = ase.Atoms("Ar2", [[0, 0, 0], [0, 0, 3.6]])
+        >>> argon = kr.potentials.LennardJones(0.0104, 3.4)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     folder = pathlib.Path(folder)
+        ...     run = kr.relax([pair, pair], argon, output=folder / "run.h5")
+        ...     kr.store.export(run.select("converged"), folder / "done.extxyz")
+        2
     """
     ending = Path(path).suffix.lower()
     if ending in io.STORES:

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -14,7 +14,7 @@ from kups_relax import io
 from kups_relax._record import Record, frame_atoms
 from kups_relax._result import NO_TRAJECTORY, Results
 from kups_relax.errors import OptionError, StoreError
-from kups_relax.relaxation import Frame, Status
+from kups_relax.relaxation import Frame
 from kups_relax.store import _layout as layout
 from kups_relax.store._extras import add_extras, geometry_in, topology_in
 
@@ -47,8 +47,7 @@ def open_store(path: str | os.PathLike[str]) -> "Store":
 class Store(Results):
     """The results in a file, in the caller's order. See `Results` for the columns.
 
-    Items are `ase.Atoms`, by position or by id. Nothing is held open, and nothing that was read is
-    kept but columns.
+    Nothing is held open, and nothing that was read is kept but columns.
 
     Attributes:
         path: Of the file.
@@ -84,19 +83,6 @@ class Store(Results):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, item: int | str) -> Any: ...
-    @overload
-    def __getitem__(self, item: slice) -> "Store": ...
-    def __getitem__(self, item: Any) -> Any:
-        """Return the atoms at a position or of an id; or, for a slice, a part of the store."""
-        if isinstance(item, slice):
-            return Store(self.path, self._rows[item])
-        return next(self._atoms_of(self._rows[[self._place(item)]]))
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._atoms_of(self._rows)
-
     @property
     def atoms(self) -> Sequence[Any]:
         """The structures, each read when it is asked for."""
@@ -119,17 +105,14 @@ class Store(Results):
             if layout.trajectory_name(number) in names
         ]
 
-    def select(self, *status: str) -> "Store":
-        """Return the part with one of these statuses.
+    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> int:
+        """Write to a file of another format, some structures at a time. See `export`."""
+        from kups_relax.store._export import export
 
-        Raises:
-            OptionError: There is no such status.
-        """
-        known = [s.label for s in Status if s not in (Status.EMPTY, Status.RUNNING)]
-        for one in status:
-            if one not in known:
-                raise OptionError(f"there is no status {one!r}; expected {', '.join(known)}.")
-        return Store(self.path, self._rows[np.isin(self.status.astype(str), status)])
+        return export(self, path, overwrite=overwrite)
+
+    def _part(self, places: np.ndarray) -> Self:
+        return type(self)(self.path, self._rows[places])
 
     def trajectory(self, item: int | str) -> list[Any]:
         """See `Results.trajectory`."""
@@ -260,17 +243,6 @@ class Store(Results):
         """(n,) float64: when each structure was finished, seconds since 1970."""
         return self._column(f"{layout.OWN}/finished")
 
-    def _place(self, item: int | str) -> int:
-        """Where a structure is, by its id or a position that may count from the end."""
-        if not isinstance(item, str):
-            if not -len(self) <= item < len(self):
-                raise IndexError(f"{self}: there is no structure {item}")
-            return int(item) % len(self)
-        try:
-            return self.ids.index(item)
-        except ValueError:
-            raise KeyError(f"{str(self.path)!r} has no structure {item!r}") from None
-
     def _trajectory(self, file: Any, place: int) -> tuple[Any, Any]:
         """The groups of a structure's trajectory, particles and observables."""
         name = layout.trajectory_name(int(self.input_index[place]))
@@ -342,11 +314,13 @@ class _Atoms(Sequence[Any]):
         return len(self._store)
 
     def __getitem__(self, item: Any) -> Any:
-        got = self._store[item]
-        return _Atoms(got) if isinstance(item, slice) else got
+        places = self._store._places(item)
+        if isinstance(places, np.ndarray):
+            return _Atoms(self._store[places])
+        return next(self._store._atoms_of(self._store._rows[[places]]))
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._store)
+        return self._store._atoms_of(self._store._rows)
 
     def __repr__(self) -> str:
         return f"<{len(self)} Atoms of {self._store.path}>"
