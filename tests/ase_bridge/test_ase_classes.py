@@ -17,6 +17,7 @@ from ase_cases import FreshEMT, gold, hung
 
 import kups_relax.ase
 from kups_relax.ase import (
+    BFGS,
     FIRE,
     FIRE2,
     LBFGS,
@@ -40,6 +41,7 @@ HOMES = (
     "ase.optimize.precon",
 )
 OURS = {
+    "BFGS": BFGS,
     "FIRE": FIRE,
     "FIRE2": FIRE2,
     "LBFGS": LBFGS,
@@ -124,7 +126,7 @@ def test_fire2_asks_for_the_geometries_of_ase(options):
     assert len(seen[0]) - 1 == steps[0] <= len(seen[1]) - 1
 
 
-@pytest.mark.parametrize("name", ["FIRE", "FIRE2", "LBFGS"])
+@pytest.mark.parametrize("name", ["BFGS", "FIRE", "FIRE2", "LBFGS"])
 def test_arguments_are_those_of_ase(name):
     theirs = inspect.signature(getattr(ase.optimize, name)).parameters
     ours = inspect.signature(OURS[name]).parameters
@@ -222,8 +224,8 @@ def test_an_optimizer_of_ase_is_here_or_says_what_is(name):
     assert any(ours in str(error.value) for ours in [*OURS, "Optimizer"])
 
 
-def test_lbfgs_takes_the_steps_of_bfgs_where_curvature_is_positive():
-    ours = walk(LBFGS(cluster(), logfile=None))
+def test_bfgs_takes_the_steps_of_bfgs_where_curvature_is_positive():
+    ours = walk(BFGS(cluster(), logfile=None))
     theirs = walk(ase.optimize.BFGS(cluster(), logfile=None))
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=PARITY)
 

@@ -58,7 +58,7 @@ def test_not_all_converged_is_1_and_each_reason(command, mixed):
         (["relax", "CLUSTERS", *ARGON, "--seed", "-1"], "--seed is -1"),
         (["relax", "CLUSTERS", *ARGON, "--n-conformers", "0"], "--n-conformers is 0"),
         (["relax", "CLUSTERS", *ARGON, "--checkpoint", "0"], "--checkpoint is 0"),
-        (["relax", "CLUSTERS", *ARGON, "--resume"], "--resume needs a store"),
+        (["relax", "CLUSTERS", *ARGON, "--resume"], "--resume needs an output"),
         (["relax", "CLUSTERS", "-p", "lenard-jones"], "Did you mean 'lennard-jones'?"),
         (["relax", "CLUSTERS", *ARGON, "--optimizer", "fyre"], "Did you mean 'fire'?"),
         (["relax", "CLUSTERS", *ARGON, "--cell", "frechet:mask=001000"], "mask is '001000'"),

@@ -83,6 +83,7 @@ def test_no_message_tells_the_shell_an_option_of_python(where, text):
         ("fmax not reached; raise max_steps, or", "fmax not reached; raise --max-steps, or"),
         ("relax(..., trajectory=10).", "kups-relax relax ... --trajectory 10."),
         ("Give it one, Morse(..., cutoff=...), or", "Give it one, morse:cutoff=..., or"),
+        ("say EMT(toy_elements=True) if", "say emt:toy-elements=true if"),
         ("FrechetCell: mask is '1'; x", "frechet: mask is '1'; x"),
         ("Set pbc=False or", 'Set pbc="F F F" in extended XYZ or'),
         ("n_conformers is 0", "--n-conformers is 0"),

@@ -94,11 +94,11 @@ def test_molecules_are_left_out_of_a_cif_by_name_and_refused_where_there_is_noth
     with pytest.warns(LeftOutWarning) as caught:
         assert len(written(tmp_path / "out.cif", [molecule("H2O"), slab, tagged_water()])) == 1
     told = sorted(str(warning.message).split("': ", 1)[1] for warning in caught)
-    assert told[0].startswith("'structure 0': left out the structure, and 1 more of the kind: it ")
-    assert "came without a cell of three vectors, which a CIF needs" in told[0]
-    assert told[1].startswith("'structure 1': left out pbc=[True, True, False]")
+    assert told[0].startswith("'Cu4 1': left out pbc=[True, True, False]")
+    assert told[1].startswith("'H2O 0': left out the structure, and 1 more of the kind: it ")
+    assert "came without a cell of three vectors, which a CIF needs" in told[1]
     entries = structures_from([molecule("H2O"), molecule("CH4")])
-    with pytest.raises(StructureError, match="'structure 0' and 1 more came without a cell"):
+    with pytest.raises(StructureError, match="'H2O 0' and 1 more came without a cell"):
         check_output(tmp_path / "other.cif", structures=entries)
 
 
@@ -111,8 +111,8 @@ def test_input_is_read_ahead_only_until_something_fits() -> None:
             yield entry
 
     left = checked("out.cif", entries())
-    assert asked == ["structure 0", "structure 1"]
-    assert [entry.id for entry in left] == [f"structure {i}" for i in range(4)]
+    assert asked == ["H2O 0", "Au4Cu4 1"]
+    assert [entry.id for entry in left] == ["H2O 0", "Au4Cu4 1", "CH4 2", "Au4Cu4 3"]
     given = entries()
     assert checked("out.extxyz", given) is given
 

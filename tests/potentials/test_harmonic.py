@@ -6,6 +6,7 @@ from ase import Atoms
 
 import kups_relax as kr
 from helpers import central_differences, evaluate
+from kups_relax import relaxation
 from kups_relax.data import Structure
 from kups_relax.errors import OptionError, PotentialError
 from kups_relax.potentials import Harmonic
@@ -35,10 +36,10 @@ def test_forces_are_the_slope_of_the_energy():
 def test_a_spring_without_length_has_no_direction_and_no_nan():
     positions = np.array([[0, 0, 0], [0, 0, 0], [0, 0, 1.5]])
     structure = Structure(id="H3", numbers=np.ones(3, np.int32), positions=positions)
-    energy, [forces] = evaluate(Harmonic(well=0.0, bond=2.0), [structure])
-    assert np.isfinite(energy).all()
-    assert np.isfinite(forces).all()
-    np.testing.assert_allclose(forces[2], [0, 0, -1.0])
+    [got] = relaxation.evaluate(Harmonic(well=0.0, bond=2.0), [structure])
+    assert np.isfinite(got.energy)
+    assert np.isfinite(got.forces).all()
+    np.testing.assert_allclose(got.forces[2], [0, 0, -1.0])
 
 
 def test_wells_relax_to_the_origin_and_springs_to_their_length():

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kups_relax.ase._calculator import JaxCalculator as JaxCalculator
+    from kups_relax.ase._classes import BFGS as BFGS
     from kups_relax.ase._classes import FIRE as FIRE
     from kups_relax.ase._classes import FIRE2 as FIRE2
     from kups_relax.ase._classes import ConjugateGradient as ConjugateGradient
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # Loaded when first used: importing this package does not import ASE.
 _HOMES = {
+    "BFGS": "_classes",
     "FIRE": "_classes",
     "FIRE2": "_classes",
     "ConjugateGradient": "_classes",
@@ -35,8 +37,6 @@ _GUESS = "Preconditioned guesses the Hessian, from bonds too"
 _FORCES = "nothing here does without forces; LBFGS needs fewer evaluations"
 # Optimizers that ASE's users know and that are not here: what to use.
 _INSTEAD = {
-    "BFGS": "LBFGS takes the same steps wherever the curvature is positive, and Preconditioned "
-    "needs fewer",
     "BFGSClimbFixInternals": "Optimizer and all others here only go down, to minima",
     "BFGSLineSearch": _LINES,
     "CellAwareBFGS": "Preconditioned knows how stiff cells are: pass it FrechetCellFilter(atoms)",

@@ -11,6 +11,50 @@ from kups_relax.errors import OptionError
 File = str | PathLike[str]
 
 
+class BFGS(Optimizer):
+    """BFGS, in the place of ASE's: the same arguments and defaults.
+
+    It remembers the last 100 steps and no matrix, so a step costs a few vectors. While no more were
+    made and the curvature is positive, the steps are those of ASE's BFGS. That turns negative
+    curvature positive; here, pairs that show it are passed by.
+
+    Args:
+        atoms: What to optimize.
+        restart: File for the optimizer's state, read if it exists.
+        logfile: File or its name; "-" for stdout; None for no log.
+        trajectory: Trajectory, or the name of its file.
+        append_trajectory: Whether to append to a trajectory file that exists.
+        maxstep: Longest move of an atom in a step, Angstrom. None: 0.2.
+        alpha: Initial curvature, eV/Angstrom^2. None: 70.
+        **kwargs: `master`, `comm`, `loginterval`, as in ASE.
+
+    Raises:
+        OptionError: An option has a value that makes no sense.
+    """
+
+    def __init__(
+        self,
+        atoms: Any,
+        restart: File | None = None,
+        logfile: IO[str] | File | None = "-",
+        trajectory: Any = None,
+        append_trajectory: bool = False,
+        maxstep: float | None = None,
+        alpha: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.maxstep = self.defaults["maxstep"] if maxstep is None else maxstep
+        self.alpha = 70.0 if alpha is None else alpha
+        transform = optimizers.chain(
+            optimizers.ScaleByAseLbfgs(alpha=self.alpha, curvature_guard=True, descent_guard=True),
+            optimizers.MaxStepSize(self.maxstep),
+            optimizers.Scale(-1.0),
+        )
+        super().__init__(
+            atoms, transform, restart, logfile, trajectory, append_trajectory, **kwargs
+        )
+
+
 class LBFGSLineSearch(LBFGS):
     """L-BFGS with a line search: `LBFGS(..., use_line_search=True)`.
 

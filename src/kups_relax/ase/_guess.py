@@ -49,8 +49,8 @@ class Guess:
             OptionError: It is nothing of these.
         """
         kind = type(what)
-        atoms = what if kind is ase.Atoms else getattr(what, "atoms", None)
-        if not isinstance(atoms, ase.Atoms) or kind not in (ase.Atoms, *_FILTERS):
+        atoms: Any = getattr(what, "atoms", None) if kind in _FILTERS else what
+        if not isinstance(atoms, ase.Atoms):
             raise OptionError(
                 f"{kind.__name__}: a guess of the Hessian needs Atoms, a FrechetCellFilter or a "
                 "UnitCellFilter. Use another optimizer, such as 'lbfgs'."

@@ -53,7 +53,8 @@ def _translated(found: re.Match[str]) -> str:
     if (name := found["identifier"]) is not None:
         return _flags()[name][0]
     if (name := found["kind"]) is not None:
-        return f"{_kinds()[name]}:{found['option'].replace('_', '-')}=..."
+        option = found["option"].replace("_", "-")
+        return f"{_kinds()[name]}:{option}={found['setting'].lower()}"
     if (name := found["maker"]) is not None:
         return f"{_kinds()[name]}: "
     if (value := found["pbc"]) is not None:
@@ -77,7 +78,7 @@ def _pattern() -> re.Pattern[str]:
         rf"|\brelax\(\.\.\., (?P<call>(?:{names})=(?:{_VALUE}))\)"
         rf"|(?:^|(?<=and )|(?<=kups-relax: ))(?P<subject>{names})(?= is (?:['\"\d-]|None|nan|inf))"
         rf"|(?<![\w.=:,-])(?P<identifier>{snake})\b(?![=\w])"
-        rf"|\b(?P<kind>{kinds})\(\.\.\., (?P<option>\w+)=\.\.\.\)"
+        rf"|\b(?P<kind>{kinds})\((?:\.\.\., )?(?P<option>\w+)=(?P<setting>\.\.\.|\w+)\)"
         rf"|^(?P<maker>{kinds}): "
         rf"|\bpbc=(?P<pbc>True|False)\b"
         rf"|{_QUOTED}"

@@ -242,8 +242,8 @@ def _check_coupled(kind: str, mask: np.ndarray, hydrostatic: bool) -> None:
     if ((mask @ mask > 0) > mask).any():
         raise OptionError(
             f"{kind}: no finite strain of this mask keeps the volume: a shear stretches the "
-            "directions that it mixes. Let these change too, such as 'xx+yy+xy', or set "
-            "constant_volume=False."
+            "directions that it mixes. Let these change too, such as 'xx+yy+xy', or leave the "
+            "volume free."
         )
 
 
