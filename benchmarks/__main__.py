@@ -29,6 +29,8 @@ NAMES = (
     "crystal_exactness",
     "crystals",
     "symmetry",
+    "held",
+    "constraints",
     "potentials",
     "stream",
     "orders",
