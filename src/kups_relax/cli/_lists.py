@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 _WIDTH = 80
-_PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "optax", "ase", "vesin", "h5py", "typer")
+_PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "optax", "ase", "h5py", "typer")
 _OPTIONAL = ("rdkit", "spglib", "tblite", "torch-sim-atomistic", "nequix", "mlip")
 
 _OWN_MODEL = """\

@@ -2,11 +2,17 @@
 
 import dataclasses
 import os
+import re
+import sys
 import warnings
 from collections.abc import Hashable
 from typing import Any
 
 from kups_relax.errors import LeftOutWarning
+
+
+# Modules of this package, and those between its frames: functools' wrappers have none.
+_OWN = re.compile(rf"{__name__.partition('.')[0]}(\.|$)")
 
 
 @dataclasses.dataclass(slots=True)
@@ -45,8 +51,8 @@ class LeftOut:
         else:
             self._kinds[kind] = _Kind(text, label, why or f"{self._form} cannot give it back")
 
-    def warn(self, stacklevel: int = 2) -> None:
-        """Warn of each kind, and forget it."""
+    def warn(self) -> None:
+        """Warn of each kind, where the user's code called this package, and forget it."""
         kinds, self._kinds = self._kinds, {}
         for kind in kinds.values():
             more = f", and {kind.n_more} more of the kind" if kind.n_more else ""
@@ -54,8 +60,16 @@ class LeftOut:
                 f"{self._path!r}: {name(kind.label)}: left out {kind.text}{more}: {kind.why}. The "
                 "rest is there.",
                 LeftOutWarning,
-                stacklevel=stacklevel + 1,
+                stacklevel=_depth() + 1,
             )
+
+
+def _depth() -> int:
+    """How many frames of this package are on top of the user's."""
+    frame, depth = sys._getframe(1), 1
+    while frame.f_back is not None and _OWN.match(frame.f_globals.get("__name__", "")):
+        frame, depth = frame.f_back, depth + 1
+    return depth - 1
 
 
 def name(value: Any) -> str:
