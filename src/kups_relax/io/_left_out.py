@@ -10,7 +10,6 @@ from typing import Any
 
 from kups_relax.errors import LeftOutWarning
 
-
 # Modules of this package, and those between its frames: functools' wrappers have none.
 _OWN = re.compile(rf"{__name__.partition('.')[0]}(\.|$)")
 
