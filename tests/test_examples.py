@@ -38,7 +38,9 @@ def test_crystals_relax_from_a_folder_of_cif_files(tmp_path):
     # Copper is cubic again, its lattice constant that of EMT.
     [copper] = [line for line in out.splitlines() if line.startswith("Cu ")]
     after = [float(x) for x in copper.split()[8:14]]
-    np.testing.assert_allclose(after, [3.59] * 3 + [90.0] * 3, atol=0.05)
+    np.testing.assert_allclose(after[:3], 3.59, atol=0.01)
+    # Degrees: shear is soft, and the threshold 0.01 eV/Angstrom.
+    np.testing.assert_allclose(after[3:], 90.0, atol=0.1)
     assert len(list((tmp_path / "out" / "crystals").glob("*.cif"))) == 12
     assert (tmp_path / "out" / "energy.png").stat().st_size > 10_000
     assert len(ase.io.read(tmp_path / "out" / "crystals.extxyz", ":")) == 12

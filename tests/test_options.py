@@ -19,6 +19,7 @@ def made(
     anything: Any = None,
     either: Any = 0.5,
     text: str = "",
+    unset=None,
 ):
     return dict(locals())
 
@@ -47,6 +48,9 @@ def read(options):
         ("text=007", "text", "007"),
         ("text=none", "text", "none"),
         ("text=a=b", "text", "a=b"),
+        ("unset=0.9", "unset", 0.9),
+        ("unset=true", "unset", True),
+        ("unset=none", "unset", None),
     ],
 )
 def test_a_value_is_read_as_what_the_option_wants(option, key, value):

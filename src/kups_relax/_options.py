@@ -104,6 +104,9 @@ def _kinds(parameter: inspect.Parameter) -> tuple[Any, ...]:
         # A number where the default is one: "001000" is no number for a mask.
         if isinstance(default, bool | int) and annotation is parameter.empty:
             return (type(default),)
+        if default is None and annotation is parameter.empty:
+            # Of optax: numbers that are not set, such as a momentum.
+            return (float, bool, type(None), str)
         number = isinstance(default, int | float) and not isinstance(default, bool)
         only = annotation is parameter.empty and number
         return (float, type(None)) if only else (*((float,) if number else ()), type(None), str)

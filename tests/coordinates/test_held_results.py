@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 from ase.calculators.emt import EMT
+from ase.constraints import FixCom
 from benchmarks import held
 
 import kups_relax as kr
@@ -38,6 +39,18 @@ def test_constraints_are_kept_beside_a_held_volume(optimizer: str) -> None:
 def test_no_optimizer_moves_what_is_held_in_ase(optimizer: str) -> None:
     for case in held.cases(["frechet, volume", "frechet, shape and mask"]):
         assert held.bridged(optimizer, case, EMT()) < held.MOVED, case.name
+
+
+@pytest.mark.exact
+def test_what_is_held_has_the_bits_that_it_has_alone() -> None:
+    structures = [held.crystal() for _ in range(5)]
+    for seed, atoms in enumerate(structures):
+        atoms.rattle(0.02 * seed, seed=seed)
+        atoms.set_constraint(FixCom())
+    cell = kr.FrechetCell(constant_volume=True, mask="xx+yy")
+    options = {"optimizer": "preconditioned", "cell": cell, "fmax": 1e-3}
+    report = kr.verify(structures, POTENTIAL, draws=3, **options)
+    assert report.ok, report
 
 
 def test_a_mask_and_a_volume_that_cannot_be_kept_together_are_refused() -> None:

@@ -29,7 +29,9 @@ DIRECT = {
     "optimistic-adam-v2:learning-rate=0.01,alpha=0.5,beta=0.7": optax.optimistic_adam_v2(
         0.01, alpha=0.5, beta=0.7
     ),
-    "rmsprop:learning-rate=0.01,decay=0.8": optax.rmsprop(0.01, decay=0.8),
+    "rmsprop:learning-rate=0.01,decay=0.8,momentum=0.5": optax.rmsprop(
+        0.01, decay=0.8, momentum=0.5
+    ),
     "sgd:learning-rate=0.002,momentum=0.5,nesterov=true": optax.sgd(
         0.002, momentum=0.5, nesterov=True
     ),
