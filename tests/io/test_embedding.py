@@ -48,7 +48,7 @@ def test_a_molecule_that_takes_too_long_fails_alone_with_all_its_conformers() ->
     for mol, name in zip(mols, "abc", strict=True):
         mol.SetProp("_Name", name)
     # The process is there already, and these molecules take milliseconds.
-    got = structures_from(mols, n_conformers=2, timeout=5.0)
+    got = structures_from(mols, n_conformers=2, timeout=2.0)
     assert [one.id for one in got] == ["a/0", "a/1", "b/0", "b/1", "c/0", "c/1"]
     for one in got[2:4]:
         assert isinstance(one, Unreadable)
