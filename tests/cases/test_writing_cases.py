@@ -26,7 +26,8 @@ def copper() -> list[Atoms]:
 def relaxed(cells: list[Atoms], path: Path, told: str) -> Any:
     with pytest.warns(LeftOutWarning, match=told) as caught:
         result = kr.relax(cells, kr.potentials.EMT(), output=path, max_steps=1, progress=False)
-    assert len(caught) == 1
+    # ASE under NumPy 2.5 has warnings of its own.
+    assert len([one for one in caught if one.category is LeftOutWarning]) == 1
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     return result
 
