@@ -191,7 +191,7 @@ def test_what_a_library_raises_in_a_file_ends_that_file_only(
 @pytest.fixture(autouse=True)
 def all_the_time_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     # Counting gives up after a second, which a loaded machine takes for anything.
-    monkeypatch.setattr(kups_relax.io._count, "_SECONDS", 300.0)
+    monkeypatch.setattr("kups_relax.io._count._SECONDS", 300.0)
 
 
 def written(folder: Path) -> dict[str, Any]:
@@ -259,7 +259,7 @@ def test_a_total_that_proves_wrong_is_corrected(tmp_path: Path) -> None:
 def test_counting_gives_up_after_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "in.xyz"
     path.write_text("1\n\nH 0 0 0\n" * 5000)
-    monkeypatch.setattr(kups_relax.io._count, "_SECONDS", 0.0)
+    monkeypatch.setattr("kups_relax.io._count._SECONDS", 0.0)
     assert Stream(path).total is None
 
 
