@@ -37,6 +37,7 @@ def test_case_17_a_constant_volume_is_kept_by_preconditioned() -> None:
     assert end.get_potential_energy() == pytest.approx(0.15305, abs=NEAR)
 
 
+@pytest.mark.extended
 def test_case_18_a_shape_is_kept_by_preconditioned() -> None:
     f = deformation(copper(), relaxed("preconditioned", hydrostatic_strain=True))
     np.testing.assert_allclose(f, f[0, 0] * np.eye(3), rtol=0, atol=1e-12)
@@ -60,6 +61,7 @@ def water() -> Atoms:
     return atoms
 
 
+@pytest.mark.extended
 def test_case_20_a_held_centre_of_mass_costs_no_evaluations() -> None:
     result = kr.relax(water(), kr.potentials.MMFF94(), "preconditioned")
     assert result.converged.all()
