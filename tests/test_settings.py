@@ -192,6 +192,27 @@ def test_options_that_cannot_be_had_are_refused() -> None:
         relaxed(1)
 
 
+@pytest.mark.parametrize(
+    ("flags", "refused"),
+    [
+        ("--xla_cpu_enable_fast_math=true", True),
+        ("--xla_cpu_use_x=1 --xla_cpu_enable_fast_math", True),
+        ("--xla_cpu_enable_fast_math=false", False),
+        ("--xla_cpu_enable_fast_min_max=true", False),
+    ],
+)
+def test_flags_that_change_bits_are_refused(
+    flags: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # JAX has read them long ago; the engine looks each time.
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    if refused:
+        with pytest.raises(KupsRelaxError, match="Remove it from XLA_FLAGS"):
+            _settings.check_environment()
+    else:
+        _settings.check_environment()
+
+
 def test_a_small_stack_of_threads_is_the_users_alone() -> None:
     before = threading.stack_size(64 << 10)
     try:

@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import operator
 import os
+import re
 import signal
 import sys
 import threading
@@ -63,6 +64,8 @@ _NEEDED = {
     "error_checking_behavior_divide": "ignore",
     "error_checking_behavior_oob": "ignore",
 }
+# Flags of XLA that change bits wherever it likes, and that are no option of a program.
+_FAST_MATH = re.compile(r"--xla_cpu_enable_fast_math(?!\w)(?!=(?:false|0)\b)", re.IGNORECASE)
 _present = tuple(
     name
     for name in (*_OWN, "default_device", "enable_x64")
@@ -178,6 +181,11 @@ def check_environment() -> None:
                 f"jax_{name} is {value!r}, with which JAX cannot trace the engine's programs; set "
                 f'it to {needed!r}: jax.config.update("jax_{name}", {needed!r}).'
             )
+    if _FAST_MATH.search(os.environ.get("XLA_FLAGS", "")):
+        raise KupsRelaxError(
+            "XLA_FLAGS has --xla_cpu_enable_fast_math, with which XLA computes other numbers than "
+            "those that were written down. Remove it from XLA_FLAGS."
+        )
     try:
         jax.local_devices()
     except Exception as error:  # whatever a backend raises
