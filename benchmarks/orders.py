@@ -32,12 +32,12 @@ def main() -> dict[str, Any]:
     occupancy: dict[str, list[float]] = {name: [] for name in orders}
     for _ in range(N_RUNS):
         for name, order in orders.items():
-            shares: list[tuple[float, float]] = []
+            shares: list[float] = []
             with _watched(shares):
                 start = time.perf_counter()
                 result = kr.relax((given[i] for i in order), argon, progress=False)
                 seconds[name].append(time.perf_counter() - start)
-            occupancy[name].append(_filled(shares))
+            occupancy[name].append(shares[-1] if shares else np.nan)
             back = np.empty(N, object)
             back[order] = result.fingerprint
             fingerprints[name] = back
@@ -55,9 +55,9 @@ def main() -> dict[str, Any]:
 
 
 class _watched:
-    """Records steps of lanes, and those that were busy, until the input has ended."""
+    """Record the share of busy lanes until the input has ended."""
 
-    def __init__(self, shares: list[tuple[float, float]]) -> None:
+    def __init__(self, shares: list[float]) -> None:
         self._shares = shares
 
     def __enter__(self) -> None:
@@ -67,15 +67,9 @@ class _watched:
         def running(scheduler: Any, batch: Any, sessions: Any) -> None:
             run(scheduler, batch, sessions)
             if not scheduler._queues._ended:
-                shares.append((scheduler._steps, scheduler._busy))
+                shares.append(scheduler.occupancy)
 
         Scheduler._run = running
 
     def __exit__(self, *_: Any) -> None:
         Scheduler._run = self._run
-
-
-def _filled(shares: list[tuple[float, float]]) -> float:
-    """Busy share of what was counted before the drain."""
-    steps, busy = shares[-1] if shares else (np.nan, np.nan)
-    return busy / steps

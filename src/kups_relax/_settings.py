@@ -1,4 +1,4 @@
-"""The settings of JAX, NumPy and threads under which the engine traces and runs.
+"""The settings of JAX and NumPy under which the engine traces and runs.
 
 Users set JAX's options for their own code: to find NaNs, promotions or transfers, to do without
 `jit`. The engine must give the same bits whatever they are, so it traces and runs under values of
@@ -6,7 +6,6 @@ its own, in each of its threads, and leaves the user's as they are. One option d
 `enable_x64`, by the run's dtype. The device is the user's choice, and is carried into the threads.
 """
 
-import atexit
 import contextlib
 import contextvars
 import dataclasses
@@ -14,11 +13,6 @@ import functools
 import operator
 import os
 import re
-import signal
-import sys
-import threading
-import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -72,14 +66,6 @@ _present = tuple(
     if hasattr(jax, name) and hasattr(jax.config, f"jax_{name}")
 )
 _read = operator.attrgetter(*(f"jax_{name}" for name in _present))
-
-# Bytes of stack of the engine's threads, in which LLVM compiles: users set less for theirs.
-_STACK = 16 << 20
-_STACK_LOCK = threading.Lock()
-
-# Seconds in which they end, before the process leaves without them.
-_LEAVE = 20.0
-_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 # Set in a process that was forked from one in which the engine had run.
 _forked = False
@@ -196,27 +182,6 @@ def check_environment() -> None:
         ) from error
 
 
-def start(thread: threading.Thread) -> None:
-    """Start a thread of the engine, with stack enough to compile in.
-
-    Who leaves the interpreter while it is at work waits for it: see `_end_threads`.
-    """
-    _watch_end()
-    _threads.add(thread)
-    with _STACK_LOCK:
-        before = threading.stack_size(_STACK)
-        try:
-            thread.start()
-        finally:
-            threading.stack_size(before)
-
-
-def join(thread: threading.Thread, seconds: float | None = None) -> None:
-    """Wait for a thread of the engine; not for one that Ctrl-C has kept from starting."""
-    with contextlib.suppress(RuntimeError):
-        thread.join(seconds)
-
-
 def _refuse_fork() -> None:
     _watch_forks()
     if _forked:
@@ -238,28 +203,3 @@ def _watch_forks() -> None:
 
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=forked)
-
-
-@functools.cache
-def _watch_end() -> None:
-    atexit.register(_end_threads)
-
-
-def _end_threads() -> None:
-    """Wait for the engine's threads before the interpreter goes, after a second Ctrl-C for example.
-
-    Python, until 3.14, unwinds them where they next ask for the interpreter, and those that compute
-    in XLA would abort the process. They end after the call that they have under way.
-    """
-    deadline = time.monotonic() + _LEAVE
-    try:
-        for thread in list(_threads):
-            join(thread, max(0.0, deadline - time.monotonic()))
-    except KeyboardInterrupt:
-        pass
-    if not any(thread.is_alive() for thread in _threads):
-        return
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    os._exit(128 + signal.SIGINT)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kups_relax import errors
+from kups_relax._threads import at_work, end_process
 from kups_relax.io import Entry, Stream, store_of
 
 
@@ -90,21 +91,13 @@ def _say(text: str) -> None:
 def leave(status: int) -> NoReturn:
     """End the process, of which all that matters is saved, whatever its threads are doing.
 
-    Python, until 3.14, unwinds the engine's threads where they next ask for the interpreter. Those
-    that compute in XLA would abort the process: "FATAL: exception not rethrown".
-
     Args:
         status: Exit status.
     """
-    engine = sys.modules.get("kups_relax.relaxation")
-    at_work = engine and any(thread.name == engine.THREAD for thread in threading.enumerate())
     # Another signal may come at any moment, and would be a traceback of Python's own end.
-    if _asked is None and not at_work:
-        sys.exit(status)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(status)
+    if _asked is not None or at_work():
+        end_process(status)
+    sys.exit(status)
 
 
 def say_stopped(output: Path | None) -> None:

@@ -16,7 +16,6 @@ from kups_relax.relaxation._jobs import Job as Job
 from kups_relax.relaxation._jobs import Outcome as Outcome
 from kups_relax.relaxation._jobs import Refused as Refused
 from kups_relax.relaxation._memory import fitted as fitted
-from kups_relax.relaxation._scheduler import THREAD as THREAD
 from kups_relax.relaxation._scheduler import Scheduler as Scheduler
 from kups_relax.relaxation._scheduler import max_workers as max_workers
 from kups_relax.relaxation._single import SinglePoints as SinglePoints

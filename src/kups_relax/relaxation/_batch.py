@@ -53,7 +53,7 @@ class Batch:
         steps: Steps that all lanes have taken together so far, idle ones included.
         busy: Of these, those of lanes that were running.
         pace: Told when programs are compiled.
-        compile_seconds: Time that compiling took; set to 0 by who has counted it.
+        compile_seconds: Time that compiling took; the caller that adds it up sets it to 0.
     """
 
     def __init__(self, program: Program, size: SizeClass, dtype: np.dtype) -> None:

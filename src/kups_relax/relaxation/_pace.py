@@ -1,4 +1,4 @@
-"""How long a run still takes, estimated from what structures of each size class have cost."""
+"""Estimate the rest of a run from the cost of structures of each size class."""
 
 import collections
 import threading

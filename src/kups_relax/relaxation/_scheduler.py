@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
-from kups_relax._settings import Settings, join, own, start
+from kups_relax._settings import Settings, own
+from kups_relax._threads import THREAD, join, start
 from kups_relax.potentials import EnergyModel, HostPotential, Session
 from kups_relax.relaxation._batch import Batch, Limits
 from kups_relax.relaxation._checkpoint import Saved
@@ -29,9 +30,6 @@ log = logging.getLogger("kups_relax")
 
 # Takes what a structure got; None, now and then, where nothing has been finished.
 Sink: TypeAlias = Callable[[Outcome | Refused | None], None]
-
-# Name of the engine's threads, which the command looks for before it ends the process.
-THREAD = "kups_relax"
 
 # Seconds without anything finished before the sink is told.
 _IDLE = 0.25
@@ -79,7 +77,6 @@ class Scheduler:
         self._lock = threading.Lock()
         self._sessions: list[Session] = []
         self._error: BaseException | None = None
-        self._n_begun = self._n_ended = 0
         self._steps = self._busy = 0
         self._checkpoint, self._every = checkpoint, every
         self._saved: dict[Batch, Saved] = {}
@@ -110,7 +107,6 @@ class Scheduler:
                     last = time.monotonic()
                     continue
                 self._pace.read((item.program, item.size), seconds, item.size)
-                self._n_begun += 1
                 self._allow(item.program.potential)
                 if restore.takes(item):
                     restore.put(self._queues)
@@ -136,11 +132,6 @@ class Scheduler:
                 _insist(lambda: join(hand_out))
         if self._error is not None:
             raise self._error
-
-    @property
-    def n_running(self) -> int:
-        """Structures that were begun or wait; from any thread."""
-        return self._n_begun - self._n_ended
 
     @property
     def n_compiling(self) -> int:
@@ -245,7 +236,7 @@ class Scheduler:
         saves = self._checkpoint is not None and session is None
         last = time.monotonic()
         while batch.n_running and not self._queues.stopped:
-            refill, start = self._queues.refills(chosen), time.monotonic()
+            refill, begin = self._queues.refills(chosen), time.monotonic()
             outcomes = batch.advance(
                 self._limits, max(0, batch.n_running - idle) if refill else 0, session
             )
@@ -257,11 +248,10 @@ class Scheduler:
                 self._events.put(outcome)
             batch.fill(take)
             n_ended = len(outcomes) + len(lost)
-            spent = time.monotonic() - start - batch.compile_seconds
+            spent = time.monotonic() - begin - batch.compile_seconds
             self._pace.worked(chosen, spent, n_ended)
             batch.compile_seconds = 0.0
             with self._lock:
-                self._n_ended += n_ended
                 self._steps += batch.steps * batch.size.n_atoms
                 self._busy += batch.busy * batch.size.n_atoms
             batch.steps = batch.busy = 0
@@ -283,14 +273,14 @@ class Scheduler:
         with self._lock:
             self._saved[batch] = saved
 
-    def _session(self, potential: HostPotential, own: dict[EnergyModel, Session]) -> Session:
-        if potential not in own:
-            own[potential] = potential.session()
+    def _session(self, potential: HostPotential, sessions: dict[EnergyModel, Session]) -> Session:
+        if potential not in sessions:
+            sessions[potential] = potential.session()
             with self._lock:
-                self._sessions.append(own[potential])
+                self._sessions.append(sessions[potential])
             if self._queues.stopped:
-                own[potential].interrupt()
-        return own[potential]
+                sessions[potential].interrupt()
+        return sessions[potential]
 
 
 def _insist(wait: Callable[[], object]) -> None:

@@ -1,0 +1,85 @@
+"""The engine's threads: stack to compile in, and an end of the process that they do not abort.
+
+Nothing here imports JAX, so the command can end without loading it.
+"""
+
+import atexit
+import contextlib
+import functools
+import os
+import signal
+import sys
+import threading
+import time
+import weakref
+from typing import NoReturn
+
+# Name of the threads, for debuggers.
+THREAD = "kups_relax"
+
+# Bytes of stack, in which LLVM compiles: users set less for their threads.
+_STACK = 16 << 20
+_STACK_LOCK = threading.Lock()
+
+# Seconds in which they end, before the process leaves without them.
+_LEAVE = 20.0
+_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+def start(thread: threading.Thread) -> None:
+    """Start a thread of the engine, with stack enough to compile in.
+
+    If the interpreter ends while the thread is at work, it waits for it: see `_end_threads`.
+    """
+    _watch_end()
+    _threads.add(thread)
+    with _STACK_LOCK:
+        before = threading.stack_size(_STACK)
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(before)
+
+
+def join(thread: threading.Thread, seconds: float | None = None) -> None:
+    """Wait for a thread of the engine; not for one that Ctrl-C has kept from starting."""
+    with contextlib.suppress(RuntimeError):
+        thread.join(seconds)
+
+
+def at_work() -> bool:
+    """Return whether a thread of the engine is running."""
+    return any(thread.is_alive() for thread in _threads)
+
+
+def end_process(status: int) -> NoReturn:
+    """End the process without waiting for threads; standard output and error are flushed.
+
+    Python, until 3.14, unwinds the engine's threads where they next ask for the interpreter, and
+    those that compute in XLA would abort the process: "FATAL: exception not rethrown".
+
+    Args:
+        status: Exit status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(status)
+
+
+@functools.cache
+def _watch_end() -> None:
+    atexit.register(_end_threads)
+
+
+def _end_threads() -> None:
+    """Wait for the engine's threads before the interpreter ends, for example after Ctrl-C.
+
+    They end after the call that they have under way.
+    """
+    deadline = time.monotonic() + _LEAVE
+    with contextlib.suppress(KeyboardInterrupt):
+        for thread in list(_threads):
+            join(thread, max(0.0, deadline - time.monotonic()))
+    if at_work():
+        end_process(128 + signal.SIGINT)
