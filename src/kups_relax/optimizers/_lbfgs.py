@@ -14,12 +14,12 @@ from kups_relax.data import Table
 from kups_relax.errors import OptionError
 from kups_relax.ops import apart, fold, keep, product, root
 from kups_relax.optimizers._base import Transform
+from kups_relax.optimizers._initial_scale import Start, adapted
 from kups_relax.optimizers._systems import Systems, keys_of
 from kups_relax.optimizers._two_loop import (
     History,
     Pair,
     SmallMatrices,
-    Start,
     compact,
     put,
     store,
@@ -27,9 +27,6 @@ from kups_relax.optimizers._two_loop import (
 )
 
 Tree = Any
-
-# By how much the scale of atoms in a cell that moves grows in a step at most.
-_GROWTH = 1.5
 
 
 @dataclass
@@ -339,12 +336,7 @@ def _newest_pair(
     weight = jnp.where(valid, one / jnp.where(valid, ys, one), zero)
     scale, cell = state.scale, state.cell_scale
     if n_cell:
-        # Forces on atoms that symmetry keeps at zero are noise: the softness of the cell, where
-        # all the way goes, would send it along the stiffest directions of the atoms.
-        most = product(scale, jnp.full_like(scale, _GROWTH))
-        softness = _softness(systems, moved, _atoms_of(s, n_cell), _atoms_of(y, n_cell), scale)
-        scale = jnp.minimum(softness, most)
-        cell = _softness(systems, moved, _cell_of(s, n_cell), _cell_of(y, n_cell), cell)
+        scale, cell = adapted(systems, moved, s, y, scale, cell, n_cell)
     elif config.initial_scale != "fixed":
         safe = jnp.where(yy > 0, yy, one)
         scale = jnp.where(valid & (ys > 0), ys / safe, scale)
@@ -354,26 +346,8 @@ def _newest_pair(
     nothing = jax.tree.map(jnp.zeros_like, s)
     s, y = systems.where(valid, s, nothing), systems.where(valid, y, nothing)
     ratio = jnp.where(valid & (ys > 0), ys / jnp.where(yy > 0, yy, one), zero)
-    start = Start(scale=scale, cell=cell / scale, n_cell=n_cell)
+    start = Start(scale=scale, cell=cell / scale if n_cell else cell, n_cell=n_cell)
     return Pair(s, y, weight, jnp.where(valid, yy, zero), ratio, start)
-
-
-def _softness(systems: Systems, moved: jax.Array, s: Tree, y: Tree, scale: jax.Array) -> jax.Array:
-    """|s|/|y| of some rows of the newest pair; `scale` where they show nothing.
-
-    It is no less than s.y/y.y, and little where y is noise.
-    """
-    ss, yy = systems.dot(s, s), systems.dot(y, y)
-    known = moved & (ss > 0) & (yy > 0)
-    return jnp.where(known, root(ss / jnp.where(yy > 0, yy, jnp.ones_like(yy))), scale)
-
-
-def _atoms_of(tree: Tree, n_cell: int) -> Tree:
-    return jax.tree.map(lambda x: x[..., :-n_cell, :], tree)
-
-
-def _cell_of(tree: Tree, n_cell: int) -> Tree:
-    return jax.tree.map(lambda x: x[..., -n_cell:, :], tree)
 
 
 def _wiped(systems: Systems, fresh: jax.Array, memory: Tree) -> Tree:

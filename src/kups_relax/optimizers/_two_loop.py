@@ -20,42 +20,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from kups_relax._tree import dataclass, static
+from kups_relax._tree import dataclass
 from kups_relax.ops import apart, fold, product
+from kups_relax.optimizers._initial_scale import Start, rows_of_cell
 from kups_relax.optimizers._systems import Systems
 
 Tree = Any
 
 # Largest memory for which the compact form is used.
 _COMPACT = 32
-
-
-@dataclass
-class Start:
-    """The initial inverse Hessian: a number for each system, and another for the rows of its cell.
-
-    Attributes:
-        scale: (n_systems,), Angstrom^2/eV.
-        cell: (n_systems,), that of the rows of the cell, as a multiple of `scale`.
-        n_cell: How many rows, the last ones of each leaf, are of the cell.
-    """
-
-    scale: jax.Array
-    cell: jax.Array
-    n_cell: int = static()
-
-    def stretch(self, tree: Tree) -> Tree:
-        """Multiply the rows of the cell by `cell`."""
-        if not self.n_cell:
-            return tree
-        n = self.n_cell
-
-        def leaf(x: jax.Array) -> jax.Array:
-            rows = x[..., -n:, :]
-            cell = product(rows, jnp.broadcast_to(self.cell, rows.shape))
-            return jnp.concatenate([x[..., :-n, :], cell], axis=-2)
-
-        return jax.tree.map(leaf, tree)
 
 
 class Pair(NamedTuple):
@@ -169,8 +142,8 @@ def compact(
     small = apart(started, _extend, small, onto, pair.weight, pair.yy)
     stretched = small
     if start.n_cell:
-        cells = [y[..., -start.n_cell :, :] for y in jax.tree.leaves(history.y)]
-        on_cell = [g[..., -start.n_cell :, :] for g in jax.tree.leaves(gradient)]
+        cells = jax.tree.leaves(rows_of_cell(history.y, start.n_cell))
+        on_cell = jax.tree.leaves(rows_of_cell(gradient, start.n_cell))
         stretched = apart(started, _stretched, small, cells, on_cell, slots, rho, start.cell)
     on_s, on_y = _factors(started, stretched, rho, start.scale)
 
