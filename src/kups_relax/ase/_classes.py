@@ -1,4 +1,4 @@
-"""Optimizers under the names, with the arguments and the defaults that ASE gives them."""
+"""Optimizers under ASE's names, with ASE's arguments and defaults."""
 
 from collections.abc import Callable
 from os import PathLike
@@ -19,14 +19,9 @@ class BFGS(Optimizer):
     curvature positive; here, pairs that show it are passed by.
 
     Args:
-        atoms: What to optimize.
-        restart: File for the optimizer's state, read if it exists.
-        logfile: File or its name; "-" for stdout; None for no log.
-        trajectory: Trajectory, or the name of its file.
-        append_trajectory: Whether to append to a trajectory file that exists.
+        atoms, restart, logfile, trajectory, **kwargs: As in `Optimizer`.
         maxstep: Longest move of an atom in a step, Angstrom. None: 0.2.
         alpha: Initial curvature, eV/Angstrom^2. None: 70.
-        **kwargs: `master`, `comm`, `loginterval`, as in ASE.
 
     Raises:
         OptionError: An option has a value that makes no sense.
@@ -43,7 +38,7 @@ class BFGS(Optimizer):
         alpha: float | None = None,
         **kwargs: Any,
     ) -> None:
-        self.maxstep = self.defaults["maxstep"] if maxstep is None else maxstep
+        self.maxstep = self._longest_step(maxstep)
         self.alpha = 70.0 if alpha is None else alpha
         transform = optimizers.chain(
             optimizers.ScaleByAseLbfgs(alpha=self.alpha, curvature_guard=True, descent_guard=True),
@@ -71,10 +66,7 @@ class FIRE(Optimizer):
     """FIRE, in the place of ASE's: the same arguments, the same defaults, the same steps.
 
     Args:
-        atoms: What to optimize.
-        restart: File for the optimizer's state, read if it exists.
-        logfile: File or its name; "-" for stdout; None for no log.
-        trajectory: Trajectory, or the name of its file.
+        atoms, restart, logfile, trajectory, **kwargs: As in `Optimizer`.
         dt: First time step.
         maxstep: Longest step, Angstrom: the norm over all atoms. None: 0.2.
         maxmove: ASE's former name of `maxstep`; refused.
@@ -87,7 +79,6 @@ class FIRE(Optimizer):
         a: That share at the start; must be `astart`.
         downhill_check: Go back from a step that raised the energy.
         position_reset_callback: Refused.
-        **kwargs: `append_trajectory`, `master`, `comm`, `loginterval`, as in ASE.
 
     Raises:
         OptionError: An option has a value that makes no sense, or that this FIRE does not have.
@@ -129,7 +120,7 @@ class FIRE(Optimizer):
                 f"FIRE: a is {a} and astart is {astart}; this FIRE begins with the share that it "
                 "goes back to after a step uphill. Pass the same for both."
             )
-        self.maxstep = self.defaults["maxstep"] if maxstep is None else maxstep
+        self.maxstep = self._longest_step(maxstep)
         self.dt, self.dtmax, self.Nmin, self.finc, self.fdec = dt, dtmax, Nmin, finc, fdec
         self.astart, self.fa, self.downhill_check = astart, fa, downhill_check
         transform = optimizers.Fire(
@@ -145,10 +136,7 @@ class FIRE2(Optimizer):
     so the calculator is asked for the same geometries, and there are more steps.
 
     Args:
-        atoms: What to optimize.
-        restart: File for the optimizer's state, read if it exists.
-        logfile: File or its name; "-" for stdout; None for no log.
-        trajectory: Trajectory, or the name of its file.
+        atoms, restart, logfile, trajectory, **kwargs: As in `Optimizer`.
         dt: First time step.
         maxstep: Longest step, Angstrom: the norm over all atoms; with `use_abc` of each component.
         dtmax: Longest time step.
@@ -160,7 +148,6 @@ class FIRE2(Optimizer):
         fa: Decay of that share.
         position_reset_callback: Refused.
         use_abc: Whether to correct the bias of the first steps: ABC-FIRE.
-        **kwargs: `append_trajectory`, `master`, `comm`, `loginterval`, as in ASE.
 
     Raises:
         OptionError: An option has a value that makes no sense, or that this FIRE does not have.
@@ -186,7 +173,7 @@ class FIRE2(Optimizer):
         **kwargs: Any,
     ) -> None:
         _refuse_callback("FIRE2", position_reset_callback)
-        self.maxstep = self.defaults["maxstep"] if maxstep is None else maxstep
+        self.maxstep = self._longest_step(maxstep)
         self.dt, self.dtmax, self.dtmin, self.Nmin = dt, dtmax, dtmin, Nmin
         self.finc, self.fdec, self.astart, self.fa = finc, fdec, astart, fa
         self.use_abc = bool(use_abc)
@@ -200,14 +187,10 @@ class ConjugateGradient(Optimizer):
     """Conjugate gradients with secant steps, one evaluation each; ASE has SciPy's.
 
     Args:
-        atoms: What to optimize.
-        restart: File for the optimizer's state, read if it exists.
-        logfile: File or its name; "-" for stdout; None for no log.
-        trajectory: Trajectory, or the name of its file.
+        atoms, restart, logfile, trajectory, **kwargs: As in `Optimizer`.
         maxstep: Longest move of an atom in a step, Angstrom. None: 0.2.
         alpha: Initial curvature, eV/Angstrom^2.
         beta: Formula of the direction: see `kups_relax.optimizers.ConjugateGradient`.
-        **kwargs: `append_trajectory`, `master`, `comm`, `loginterval`, as in ASE.
 
     Raises:
         OptionError: An option has a value that makes no sense.
@@ -224,7 +207,7 @@ class ConjugateGradient(Optimizer):
         beta: Any = "hybrid",
         **kwargs: Any,
     ) -> None:
-        self.maxstep = self.defaults["maxstep"] if maxstep is None else maxstep
+        self.maxstep = self._longest_step(maxstep)
         self.alpha = alpha
         transform = optimizers.conjugate_gradient(beta, alpha, self.maxstep)
         super().__init__(atoms, transform, restart, logfile, trajectory, **kwargs)
@@ -234,13 +217,9 @@ class GradientDescent(Optimizer):
     """Steepest descent with Barzilai and Borwein's steps, one evaluation each.
 
     Args:
-        atoms: What to optimize.
-        restart: File for the optimizer's state, read if it exists.
-        logfile: File or its name; "-" for stdout; None for no log.
-        trajectory: Trajectory, or the name of its file.
+        atoms, restart, logfile, trajectory, **kwargs: As in `Optimizer`.
         maxstep: Longest move of an atom in a step, Angstrom. None: 0.2.
         alpha: Initial curvature, eV/Angstrom^2.
-        **kwargs: `append_trajectory`, `master`, `comm`, `loginterval`, as in ASE.
 
     Raises:
         OptionError: An option has a value that makes no sense.
@@ -256,7 +235,7 @@ class GradientDescent(Optimizer):
         alpha: float = 70.0,
         **kwargs: Any,
     ) -> None:
-        self.maxstep = self.defaults["maxstep"] if maxstep is None else maxstep
+        self.maxstep = self._longest_step(maxstep)
         self.alpha = alpha
         transform = optimizers.gradient_descent(alpha, self.maxstep)
         super().__init__(atoms, transform, restart, logfile, trajectory, **kwargs)
@@ -268,13 +247,9 @@ class Preconditioned(Optimizer):
     For Atoms and cell filters; see `kups_relax.optimizers.preconditioned`.
 
     Args:
-        atoms: What to optimize.
-        restart: File for the optimizer's state, read if it exists.
-        logfile: File or its name; "-" for stdout; None for no log.
-        trajectory: Trajectory, or the name of its file.
+        atoms, restart, logfile, trajectory, **kwargs: As in `Optimizer`.
         memory: Number of pairs kept.
         step: Multiplies the longest step.
-        **kwargs: `append_trajectory`, `master`, `comm`, `loginterval`, as in ASE.
 
     Raises:
         OptionError: An option has a value that makes no sense.

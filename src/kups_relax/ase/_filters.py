@@ -1,4 +1,4 @@
-"""What ASE's cell filters and symmetry hold, kept in steps too."""
+"""Keep in steps what ASE's cell filters and FixSymmetry hold in forces."""
 
 from typing import Any
 

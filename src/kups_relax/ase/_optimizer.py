@@ -110,6 +110,10 @@ class Optimizer(AseOptimizer):
         )
         self.optimizable: Any = Checked(self.optimizable, atoms)
 
+    def _longest_step(self, maxstep: float | None) -> float:
+        """Return a longest step, or ASE's default where there is none, Angstrom."""
+        return self.defaults["maxstep"] if maxstep is None else maxstep
+
     def initialize(self) -> None:
         """Start without a history."""
         self._system: OneSystem | None = None
@@ -369,7 +373,7 @@ class LBFGS(Optimizer):
         optimizer: str = "ase-lbfgs",
         **kwargs: Any,
     ) -> None:
-        self.maxstep = self.defaults["maxstep"] if maxstep is None else maxstep
+        self.maxstep = self._longest_step(maxstep)
         if self.maxstep > 1.0:
             raise OptionError(f"maxstep is {self.maxstep}; it must be at most 1 Angstrom.")
         if not damping > 0:
