@@ -1,4 +1,4 @@
-"""Which structures `results[item]` means."""
+"""Resolve `results[item]` to positions of structures."""
 
 import difflib
 import operator

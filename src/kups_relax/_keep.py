@@ -106,21 +106,21 @@ class _Memory(Keeper):
         self._records: dict[int, Record] = {}
 
     def has(self, number: int, entry: io.Entry) -> bool:
-        """See `Keeper`."""
+        """Return False: memory keeps nothing of earlier runs."""
         return False
 
     def add(self, record: Record) -> None:
-        """See `Keeper`."""
+        """Keep a record in memory."""
         self._records[record.number] = record
 
     def idle(self) -> None:
-        """See `Keeper`."""
+        """Do nothing: there is nothing to write."""
 
     def interrupted(self) -> None:
-        """See `Keeper`."""
+        """Do nothing: what is in memory is lost with the process."""
 
     def result(self, n_input: int) -> Result:
-        """See `Keeper`."""
+        """Return all records in the order of the input."""
         return Result([self._records[number] for number in range(n_input)], self._options)
 
 
@@ -179,11 +179,11 @@ class _Stored(Keeper):
 
     @property
     def n_kept(self) -> int:
-        """See `Keeper`."""
+        """Number of structures in the store that the input has not reached yet."""
         return len(self._done)
 
     def checkpoint(self, saved: Sequence[Saved]) -> None:
-        """See `Keeper`."""
+        """Write tiles at work to a file beside the store; a failure costs time, and no result."""
         try:
             write_checkpoint(self._checkpoint, self._run, saved)
         except OSError as error:
@@ -191,7 +191,7 @@ class _Stored(Keeper):
             log.warning("%s cannot be written: %s", self._checkpoint, error)
 
     def saved(self) -> Sequence[Saved]:
-        """See `Keeper`."""
+        """Return the saved tiles that hold structures which are not finished."""
         tiles = []
         for tile in read_checkpoint(self._checkpoint, self._run):
             left = tuple(-1 if n in self._done else n for n in tile.numbers)
@@ -200,11 +200,12 @@ class _Stored(Keeper):
         return tiles
 
     def has(self, number: int, entry: io.Entry) -> bool:
-        """See `Keeper`."""
+        """Return whether the store holds the structure; compares it with the input."""
         known = self._done.pop(number, None)
         if known is None:
             return False
-        # How fast coordinates are made is no part of the input: what was written holds.
+        # A conformer that timed out may be made in time by another machine, and the other way
+        # round. The store keeps what it has in either case.
         late = io.too_slow(entry.id)
         same = any(
             self._store.input_hash(one, self._store.extras_of(one)) == known
@@ -219,24 +220,24 @@ class _Stored(Keeper):
         return True
 
     def add(self, record: Record) -> None:
-        """See `Keeper`."""
+        """Add a record to the rows that wait to be written."""
         self._begin()
         extras = self._store.extras_of(record.entry, self._left_out)
         digest = self._store.input_hash(record.entry, extras)
         self._writer.add(self._store.Row(record, extras, digest))
 
     def idle(self) -> None:
-        """See `Keeper`."""
+        """Write the rows that have waited long enough."""
         self._writer.write_if_due()
 
     def interrupted(self) -> None:
-        """See `Keeper`."""
+        """Write the rows that wait, and warn of what was left out."""
         self._writer.write()
         with contextlib.suppress(LeftOutWarning):
             self._left_out.warn()
 
     def result(self, n_input: int) -> Results:
-        """See `Keeper`."""
+        """Complete the store and return it."""
         self._complete(n_input)
         self._left_out.warn()
         return self._store.Store(self._path)
@@ -253,7 +254,7 @@ class _Stored(Keeper):
         self._checkpoint.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """See `Keeper`."""
+        """Release the lock and the files of the store."""
         self._writer.close()
 
 
@@ -286,23 +287,23 @@ class _File(_Stored):
         super()._check_place(overwrite=overwrite)
 
     def ahead(self, entries: io.Stream) -> Iterable[io.Entry]:
-        """See `Keeper`."""
+        """Read ahead until one structure fits the output's format."""
         return io.checked(self._output, entries)
 
     def has(self, number: int, entry: io.Entry) -> bool:
-        """See `Keeper`."""
+        """Return whether the store holds the structure, and keep what was read of it."""
         done = super().has(number, entry)
         if done:
             self._known[number] = entry
         return done
 
     def add(self, record: Record) -> None:
-        """See `Keeper`."""
+        """Keep a record in memory and in the store."""
         self._records[record.number] = record
         super().add(record)
 
     def result(self, n_input: int) -> Result:
-        """See `Keeper`."""
+        """Complete the store, write the output from the records, and remove the store."""
         self._complete(n_input)
         try:
             if self._known:

@@ -62,12 +62,12 @@ class Result(Results):
 
     @property
     def atoms(self) -> list[Any]:
-        """See `Results`."""
+        """One `ase.Atoms` for each structure, results attached."""
         return self._atoms
 
     @property
     def fingerprint(self) -> np.ndarray:
-        """See `Results`: of what is in the attributes now."""
+        """(n,) sha256, in hexadecimal, of what is in the attributes now."""
         return np.array([self._fingerprint(i) for i in range(len(self))], object)
 
     def _fingerprint(self, i: int) -> str:
@@ -83,7 +83,7 @@ class Result(Results):
         )
 
     def trajectory(self, item: int | str) -> list[Any]:
-        """See `Results.trajectory`."""
+        """Return the geometries of one structure on the way, as Atoms; see `Results.trajectory`."""
         record = self.records[self._place(item)]
         if not record.frames:
             raise OptionError(NO_TRAJECTORY.format(record.entry.id))

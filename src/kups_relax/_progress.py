@@ -20,7 +20,7 @@ _AGREE = 1.5
 
 
 class Run(Protocol):
-    """What a run says of itself, from any thread."""
+    """State of a run that `Progress` reads, from any thread."""
 
     @property
     def n_compiling(self) -> int:
@@ -134,7 +134,7 @@ class Progress:
         return sum(lefts) / len(lefts)
 
     def _estimate(self, now: float) -> None:
-        """Take one more estimate; forget all of them where there is none now."""
+        """Add an estimate of the end; discard all estimates while the run gives none."""
         if self._run.n_compiling:
             # A rate says how fast structures are done, not how long compiling takes.
             self._recent.clear()

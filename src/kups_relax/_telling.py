@@ -1,4 +1,4 @@
-"""How results show themselves: in a terminal as text, in a notebook as a table."""
+"""Format results: as text for a terminal, as a table for a notebook."""
 
 import html
 from collections.abc import Mapping, Sequence

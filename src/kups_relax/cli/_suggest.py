@@ -1,4 +1,4 @@
-"""Which potentials suit an input, for those who have not named one."""
+"""Suggest potentials for an input, where the user has not named one."""
 
 import importlib.util
 import itertools

@@ -113,7 +113,7 @@ class VariableCell(abc.ABC):
 
     @property
     def coupled(self) -> bool:
-        """Whether components of the strain are allowed together only."""
+        """True if an option couples components of the strain: hydrostatic or constant volume."""
         return self.hydrostatic_strain or self.constant_volume
 
     def allowed(self, strain: jax.Array, mask: jax.Array) -> jax.Array:

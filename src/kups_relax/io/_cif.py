@@ -31,7 +31,7 @@ class CIF(Format):
         self._blocks: set[str] = set()
 
     def refuses(self, atoms: "ase.Atoms | None", topology: Any) -> str | None:
-        """See `Format`."""
+        """Return why a structure does not fit: it has no cell."""
         del topology
         if atoms is not None and not abs(atoms.cell.volume) > 1e-6:
             return (
@@ -41,11 +41,11 @@ class CIF(Format):
         return None
 
     def opened(self, path: Path) -> AbstractContextManager[Any]:
-        """See `Format`."""
+        """Begin a file, and return the function that adds a structure to it."""
         return text_file(path, self._block)
 
     def again(self, shown: Shown) -> "ase.Atoms":
-        """See `Format`."""
+        """Write a structure in memory and read it back."""
         from ase.io import read
 
         text = _block("x", shown)
@@ -54,7 +54,7 @@ class CIF(Format):
         return atoms
 
     def same_geometry(self, one: "ase.Atoms", back: "ase.Atoms") -> bool:
-        """See `Format`."""
+        """Compare elements, positions and cell, to the rounding of fractional coordinates."""
         if not np.array_equal(one.numbers, back.numbers):
             return False
         moved = one.get_scaled_positions(wrap=False) - back.get_scaled_positions(wrap=False)

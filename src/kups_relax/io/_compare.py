@@ -1,4 +1,4 @@
-"""Whether a value that was read back is the one that was written."""
+"""Compare values that were written with those that were read back."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a structure carries into a file, item by item."""
+"""List the items that a structure carries into a file."""
 
 import dataclasses
 import re
@@ -54,7 +54,7 @@ class Item:
 
     @property
     def text(self) -> str:
-        """What messages call it."""
+        """Name in messages."""
         if self.part == "constraints":
             return f"the constraint {self._type}"
         if self.part == "celldisp":
@@ -126,7 +126,7 @@ def with_items(atoms: "ase.Atoms", items: Iterable[Item]) -> "ase.Atoms":
 
 
 def plain_geometry(atoms: "ase.Atoms") -> bool:
-    """Whether every format gives numbers, positions and cell back as well as it can."""
+    """Return whether numbers, positions and cell lie where every format gives them back."""
     numbers, positions = atoms.arrays["numbers"], atoms.arrays["positions"]
     return bool(
         ((numbers >= 1) & (numbers <= 118)).all()

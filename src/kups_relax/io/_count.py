@@ -1,4 +1,4 @@
-"""How many entries an input will give, where that is known without reading it."""
+"""Count the entries of an input without reading it."""
 
 import time
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Counter:
         self._deadline = time.monotonic() + _SECONDS
 
     def count(self, item: Any) -> int | None:
-        """The exact number of entries of an item or a file, or None."""
+        """Return the exact number of entries of an item or a file, or None."""
         try:
             if is_path(item):
                 return self._of_file(Path(item))

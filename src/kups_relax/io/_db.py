@@ -24,7 +24,7 @@ class Database(Format):
 
     @contextlib.contextmanager
     def opened(self, path: Path) -> Iterator[Any]:
-        """See `Format`."""
+        """Begin a file, and return the function that adds a structure to it."""
         try:
             with _connected(str(path)) as database:
                 yield lambda shown: _add(database, shown)
@@ -34,7 +34,7 @@ class Database(Format):
             raise OSError(f"{type(error).__name__}: {error}") from error
 
     def again(self, shown: Shown) -> "ase.Atoms":
-        """See `Format`."""
+        """Write a structure in memory and read it back."""
         with _connected(":memory:") as database:
             row = database.get(id=_add(database, shown))
             atoms = row.toatoms()

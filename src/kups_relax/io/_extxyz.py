@@ -29,11 +29,11 @@ class ExtendedXYZ(Format):
     columns = True
 
     def opened(self, path: Path) -> AbstractContextManager[Any]:
-        """See `Format`."""
+        """Begin a file, and return the function that adds a structure to it."""
         return text_file(path, _frame)
 
     def again(self, shown: Shown) -> "ase.Atoms":
-        """See `Format`."""
+        """Write a structure in memory and read it back."""
         from ase.io import read
 
         # As a file would: half of a surrogate pair is an error here, and not at the end.
@@ -142,7 +142,7 @@ def _listed(value: Any) -> Any:
 
 
 def _stays_text(key: str, value: str) -> bool:
-    """Whether quotes are enough; JSON can say what they cannot."""
+    """Return whether quotes suffice; other text is written as JSON."""
     from ase.io.extxyz import key_val_str_to_dict
 
     if any(c in "\n\r" or "\ud800" <= c <= "\udfff" for c in value):

@@ -42,20 +42,20 @@ class Shown:
 
 
 class Format(abc.ABC):
-    """How one kind of file holds structures; one instance writes one file."""
+    """Writer of one kind of file; one instance writes one file."""
 
     name: ClassVar[str]
-    # What it can hold of what atoms carry. Constraints that it cannot hold are named.
+    # Parts of `Item` that it can hold. Constraints that it cannot hold are named.
     parts: ClassVar[frozenset[str]]
-    # Whether arrays of any name are columns; else those alone that ASE has names for.
+    # True if arrays of any name are columns; else only those that ASE has names for.
     columns: ClassVar[bool] = False
     # Results that it takes, if not all.
     results: ClassVar[frozenset[str] | None] = None
-    # Whether readers take all three axes for periodic.
+    # True if readers take all three axes for periodic.
     periodic: ClassVar[bool] = False
     # Names in info that it uses itself, besides those that others use.
     reserved: ClassVar[frozenset[str]] = frozenset()
-    # Whether it has room for one structure only.
+    # True for formats that hold one structure only.
     single: ClassVar[bool] = False
 
     def refuses(self, atoms: "ase.Atoms | None", topology: Any) -> str | None:
@@ -75,7 +75,7 @@ class Format(abc.ABC):
         """
 
     def same_geometry(self, one: "ase.Atoms", back: "ase.Atoms") -> bool:
-        """Whether elements, positions and cell came back, to the digits that the format has."""
+        """Compare elements, positions and cell, to the digits that the format has."""
         return (
             np.array_equal(one.numbers, back.numbers)
             and _same_bits(one.positions, back.positions)

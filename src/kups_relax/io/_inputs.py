@@ -1,4 +1,4 @@
-"""What users give as input, taken apart: items with their places, and the files of paths."""
+"""Split input into items with their places, and find the files of paths."""
 
 import glob
 import logging
@@ -69,12 +69,12 @@ def objection_to(item: Any, place: str) -> str | None:
 
 
 def is_path(item: Any) -> bool:
-    """Tell paths."""
+    """Return whether an item is a path."""
     return isinstance(item, str | os.PathLike)
 
 
 def is_mol(item: Any) -> "TypeGuard[Any]":
-    """Tell RDKit's molecules."""
+    """Return whether an item is a molecule of RDKit."""
     # Where RDKit was never imported nobody holds a Mol.
     chem = sys.modules.get("rdkit.Chem")
     return chem is not None and isinstance(item, chem.Mol)
@@ -99,13 +99,13 @@ def _hint(item: Any) -> str:
 
 
 def named(path: Any, place: str) -> str:
-    """What messages call a path."""
+    """Return the name of a path in messages."""
     name = os.fsdecode(path)
     return f"input{place} ({name!r})" if place else repr(name)
 
 
 def stem_of(path: Path) -> str:
-    """The default id of what is in a file."""
+    """Return the default id of the structures in a file."""
     name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
     stem = Path(name).stem if Path(name).suffix else name
     if stem.lower() in _NAMELESS and path.absolute().parent.name:
@@ -114,7 +114,7 @@ def stem_of(path: Path) -> str:
 
 
 def ending_of(path: Path) -> str:
-    """The ending of a file's name, in lower case, without that of gzip."""
+    """Return the ending of a file's name, in lower case, without that of gzip."""
     name = path.name.lower().removesuffix(".gz")
     return Path(name).suffix
 
@@ -151,8 +151,9 @@ def _members(path: Path) -> list[Path]:
     except OSError:
         return [path]
     files = [path / name for name in names if not (path / name).is_dir()]
-    known = [file for file in files if _is_structure_file(file)]
-    if left := [file.name for file in files if file not in set(known)]:
+    are = [_is_structure_file(file) for file in files]
+    known = [file for file, is_one in zip(files, are, strict=True) if is_one]
+    if left := [file.name for file, is_one in zip(files, are, strict=True) if not is_one]:
         shown = ", ".join(left[:_NAMED]) + (", ..." if len(left) > _NAMED else "")
         log.warning("%s: left out %d files of other kinds: %s", path, len(left), shown)
     return known

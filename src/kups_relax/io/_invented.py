@@ -1,4 +1,4 @@
-"""What the readers of ASE make up where a file does not say it: elements, sites, boundaries.
+"""Refuse elements, sites and boundaries that ASE's readers invent where a file has none.
 
 Most formats name the element of each atom. The others are refused here, with the way to name the
 elements, unless what is in them leaves no choice; then the guess is logged.

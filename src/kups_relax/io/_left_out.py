@@ -1,4 +1,4 @@
-"""What a file could not hold, told in one warning a kind."""
+"""Collect what a file cannot hold, and warn once for each kind."""
 
 import dataclasses
 import os
@@ -64,7 +64,7 @@ class LeftOut:
 
 
 def _depth() -> int:
-    """How many frames of this package are on top of the user's."""
+    """Count the frames of this package on top of the user's."""
     frame, depth = sys._getframe(1), 1
     while frame.f_back is not None and _OWN.match(frame.f_globals.get("__name__", "")):
         frame, depth = frame.f_back, depth + 1

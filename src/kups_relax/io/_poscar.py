@@ -28,7 +28,7 @@ class POSCAR(Format):
     single = True
 
     def refuses(self, atoms: "ase.Atoms | None", topology: Any) -> str | None:
-        """See `Format`."""
+        """Return why a structure does not fit: it has no cell."""
         del topology
         if atoms is not None and not abs(atoms.cell.volume) > 1e-6:
             return (
@@ -38,11 +38,11 @@ class POSCAR(Format):
         return None
 
     def opened(self, path: Path) -> AbstractContextManager[Any]:
-        """See `Format`."""
+        """Begin a file, and return the function that adds a structure to it."""
         return text_file(path, _text)
 
     def again(self, shown: Shown) -> "ase.Atoms":
-        """See `Format`."""
+        """Write a structure in memory and read it back."""
         from ase.io import read
 
         back: Any = read(io.StringIO(_text(shown)), format="vasp")

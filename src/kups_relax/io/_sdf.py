@@ -28,7 +28,7 @@ class SDF(Format):
     reserved = frozenset({"energy_eV", "_Name"})
 
     def refuses(self, atoms: "ase.Atoms | None", topology: Any) -> str | None:
-        """See `Format`."""
+        """Return why a structure does not fit: it has no bonds."""
         del atoms
         if topology is None:
             return (
@@ -38,11 +38,11 @@ class SDF(Format):
         return None
 
     def opened(self, path: Path) -> AbstractContextManager[Any]:
-        """See `Format`."""
+        """Begin a file, and return the function that adds a structure to it."""
         return text_file(path, _record)
 
     def again(self, shown: Shown) -> "ase.Atoms":
-        """See `Format`."""
+        """Write a structure in memory and read it back."""
         from ase import Atoms
         from ase.calculators.singlepoint import SinglePointCalculator
         from rdkit import Chem, rdBase
@@ -69,7 +69,7 @@ class SDF(Format):
         return atoms
 
     def same_geometry(self, one: "ase.Atoms", back: "ase.Atoms") -> bool:
-        """See `Format`."""
+        """Compare elements and positions, to the four decimals of the format."""
         return np.array_equal(one.numbers, back.numbers) and bool(
             (np.abs(one.positions - back.positions) <= _ROUNDING).all()
         )

@@ -20,14 +20,14 @@ class Traj(Format):
 
     @contextlib.contextmanager
     def opened(self, path: Path) -> Iterator[Any]:
-        """See `Format`."""
+        """Begin a file, and return the function that adds a structure to it."""
         from ase.io.trajectory import TrajectoryWriter
 
         with TrajectoryWriter(path, "w") as file:
             yield lambda shown: file.write(_labelled(shown))
 
     def again(self, shown: Shown) -> "ase.Atoms":
-        """See `Format`."""
+        """Write a structure in memory and read it back."""
         from ase.io.trajectory import TrajectoryReader, TrajectoryWriter
 
         file: Any = io.BytesIO()

@@ -112,7 +112,7 @@ def checked(path: str | os.PathLike[str], entries: Iterable[Entry]) -> Iterable[
         reason = form.refuses(_given(entry), entry.topology)
         if reason is None:
             n_good += 1
-            _check_room(path, form, n_good)
+            _check_single(path, form, n_good)
             if not form.single:
                 break
         else:
@@ -130,7 +130,7 @@ def _given(entry: Any) -> "ase.Atoms":
     return Atoms(numbers=entry.numbers, positions=entry.positions, cell=entry.cell, pbc=entry.pbc)
 
 
-def _check_room(path: Path, form: Format, n: int) -> None:
+def _check_single(path: Path, form: Format, n: int) -> None:
     if form.single and n > 1:
         raise StructureError(
             f"{str(path)!r}: {form.name} holds one structure, and there are several. Write to "
@@ -328,7 +328,7 @@ def _fill(
                 fitting = fitted(form, shown, left_out, doubt=doubt)
                 if fitting is not None:
                     n_written += 1
-                    _check_room(path, form, n_written)
+                    _check_single(path, form, n_written)
                     add(fitting)
                     continue
             # What could not be used is known for it.
@@ -348,7 +348,7 @@ def _shown(
     structures: Iterable[Entry],
     columns: Mapping[str, list[Any]],
 ) -> Iterator[tuple[Shown, bool]]:
-    """What there is to write of each structure that has a geometry, and whether it was usable."""
+    """Yield each structure that has a geometry, and whether it could be used as input."""
     for i, (given, entry) in enumerate(zip(atoms, structures, strict=True)):
         if given is None or not len(given):
             continue

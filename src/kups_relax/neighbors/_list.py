@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from kups_relax.data import check_cell
+from kups_relax.data import RESOLUTION, check_cell
 from kups_relax.errors import OptionError, StructureError
 
 # A list of this many pairs takes about 10 GB; a structure that asks for more has collapsed.
@@ -13,10 +13,6 @@ MAX_PAIRS = 200_000_000
 
 # Images of atoms that are looked through at most: about 5 GB.
 MAX_IMAGES = 50_000_000
-
-# Angstrom: coordinates that neighbouring floating-point numbers put farther apart than this say
-# nothing of distances. From 4e12 Angstrom.
-_COARSEST = 1e-3
 
 # Lattice vectors may be so many times longer than the planes that they cross are apart.
 _SKEWED = 2.0
@@ -98,7 +94,7 @@ def _check_numbers(name: str, value: np.ndarray, where: str) -> None:
     if not np.isfinite(value).all():
         raise StructureError(f"{where}{name} hold values that are not finite.")
     largest = float(np.abs(value).max(initial=0))
-    if np.spacing(largest) > _COARSEST:
+    if np.spacing(largest) > RESOLUTION:
         raise StructureError(
             f"{where}{name} hold values of up to {largest:.3g} Angstrom, whose digits end at "
             f"{np.spacing(largest):.1g}: distances cannot be told from them. Look at the unit, "

@@ -11,7 +11,7 @@ _METHODS = ("get_potential_energy", "get_forces")
 
 
 def is_calculator(value: Any) -> bool:
-    """Whether a value is an ASE calculator, or a class of them."""
+    """Return whether a value is an ASE calculator, or a class of them."""
     return all(callable(getattr(value, name, None)) for name in _METHODS)
 
 
@@ -39,7 +39,7 @@ class Copies:
         try:
             self._data = _pickled(calculator)
         except Exception as error:
-            self._data = _pickled_anew(calculator, error)
+            self._data = _rebuilt(calculator, error)
 
     def __call__(self) -> Any:
         """Return a copy."""
@@ -57,7 +57,7 @@ def _pickled(calculator: Any) -> bytes:
     return serialize(copy)
 
 
-def _pickled_anew(calculator: Any, error: Exception) -> bytes:
+def _rebuilt(calculator: Any, error: Exception) -> bytes:
     cls, parameters = type(calculator), dict(getattr(calculator, "parameters", None) or {})
     try:
         fresh = cls(**parameters)

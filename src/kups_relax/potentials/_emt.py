@@ -131,7 +131,7 @@ class EMT(Potential):
         return options
 
     def caution(self, structure: Structure) -> str | None:
-        """See `EnergyModel.caution`."""
+        """Return a warning for structures of H, C, N and O alone; None for all others."""
         if self.toy_elements or not _TOYS.issuperset(symbols_of(structure)):
             return None
         return (

@@ -171,7 +171,7 @@ def _get(method: Callable[[Any], Any], atoms: Any, what: str) -> Any:
 
 
 def _is_missing(error: Exception, known: Any, what: str) -> bool:
-    """Whether a calculator has no such property, as told from what it cannot do besides."""
+    """Return whether a calculator does not implement a property, by its error or its list."""
     from ase.calculators.calculator import PropertyNotImplementedError
 
     missing = isinstance(error, PropertyNotImplementedError)

@@ -1,4 +1,4 @@
-"""Which atoms of a molecule MMFF94 has no types for: RDKit only says that there are some."""
+"""Find the atoms of a molecule that MMFF94 has no types for; RDKit only says that some exist."""
 
 from typing import Any
 

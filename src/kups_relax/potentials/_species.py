@@ -1,4 +1,4 @@
-"""What a potential asks of a structure: elements, parameters of these, axes, charge. Host side."""
+"""Check what a potential needs of a structure: elements, their parameters, axes, charge."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

@@ -354,7 +354,7 @@ def _labels(structure: Structure) -> dict[str, Any]:
 
 
 def is_torch_sim(value: Any) -> bool:
-    """Whether a value looks like a TorchSim model, and not a class of them."""
+    """Return whether a value looks like an instance of a TorchSim model."""
     return not isinstance(value, type) and all(hasattr(value, name) for name in _ATTRIBUTES)
 
 

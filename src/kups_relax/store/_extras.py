@@ -124,7 +124,7 @@ def _json(value: Any) -> str:
 
 
 def _is_label(key: Any, value: Any) -> bool:
-    """Whether an entry of info gives way to a column: id or status. Numbers stay numbers."""
+    """Return whether an entry of info repeats a column, id or status; numbers stay numbers."""
     if not isinstance(key, str):
         return False
     return key == "status" or (key == "id" and not isinstance(value, int | np.integer))
@@ -155,7 +155,7 @@ def _pairs(
 
 
 def _sure(key: Any, value: Any) -> bool:
-    """Whether a pair comes back as it is, without a look."""
+    """Return whether a pair is read back unchanged, by its types alone."""
     if type(key) is not str:
         return False
     if type(value) is np.ndarray:
