@@ -30,6 +30,8 @@ NAMES = (
     "crystals",
     "symmetry",
     "held",
+    "noise",
+    "neighbors",
     "constraints",
     "potentials",
     "stream",

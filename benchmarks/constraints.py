@@ -1,4 +1,4 @@
-"""What a constraint costs: evaluations of "preconditioned" and "lbfgs" with each that is kept.
+"""Evaluations of "preconditioned" and "lbfgs" with each constraint that is kept.
 
 Eight molecules in GFN2-xTB, four crystals in EMT with cells that stay and cells that move.
 """

@@ -1,4 +1,4 @@
-"""What constraints and cell options hold, looked at in results: all optimizers by name x all of it.
+"""Check in results that nothing held moves: optimizers by name x constraints and cell options.
 
 Every optimizer relaxes the same structures for a few steps, in `relax` and in the ASE bridge; then
 the geometries are looked at, not the forces: did anything move that is held?

@@ -66,7 +66,7 @@ class Own(constraints.FixConstraint):
     """A constraint that ASE does not know."""
 
     def todict(self) -> dict[str, Any]:
-        """See ASE."""
+        """Follow the contract of ASE's constraints."""
         return {"name": "Own", "kwargs": {}}
 
 
@@ -74,11 +74,11 @@ class Mute(constraints.FixConstraint):
     """A constraint that cannot be written down."""
 
     def todict(self) -> dict[str, Any]:
-        """See ASE."""
+        """Follow the contract of ASE's constraints."""
         raise NotImplementedError
 
     def adjust_forces(self, atoms: Any, forces: Any) -> None:
-        """See ASE."""
+        """Follow the contract of ASE's constraints."""
         del atoms, forces
 
 

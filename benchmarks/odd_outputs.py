@@ -244,7 +244,7 @@ def _compare(
 
 
 def _mask(atoms: Atoms) -> tuple[np.ndarray, int]:
-    """Which coordinates FixAtoms and FixCartesian hold, and how many of these there are."""
+    """Return the mask of coordinates that FixAtoms and FixCartesian hold, and their number."""
     held, n = np.zeros((len(atoms), 3), bool), 0
     for constraint in atoms.constraints:
         if type(constraint).__name__ in ("FixAtoms", "FixCartesian"):

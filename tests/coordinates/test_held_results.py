@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.constraints import FixCom
 from benchmarks import held
@@ -42,15 +43,37 @@ def test_no_optimizer_moves_what_is_held_in_ase(optimizer: str) -> None:
         assert held.bridged(optimizer, case, EMT()) < held.MOVED, case.name
 
 
-@pytest.mark.exact
-def test_what_is_held_has_the_bits_that_it_has_alone() -> None:
-    structures = [held.crystal() for _ in range(5)]
-    for seed, atoms in enumerate(structures):
+def shaken(repeats: tuple[int, int, int], n: int) -> list[Atoms]:
+    """Supercells of copper, each shaken differently, with a held centre of mass."""
+    structures = []
+    for seed in range(n):
+        atoms = held.crystal().repeat(repeats)
         atoms.rattle(0.02 * seed, seed=seed)
         atoms.set_constraint(FixCom())
+        structures.append(atoms)
+    return structures
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("optimizer", "dtype", "repeats"),
+    [
+        ("preconditioned", "float64", (1, 1, 1)),
+        *(
+            # 36 atoms: sums in more than one block, and a class of one lane and of several.
+            pytest.param(optimizer, dtype, (3, 3, 1), marks=pytest.mark.extended)
+            for optimizer in ("preconditioned", "lbfgs")
+            for dtype in ("float64", "float32")
+        ),
+    ],
+)
+def test_what_is_held_has_the_bits_that_it_has_alone(
+    optimizer: str, dtype: str, repeats: tuple[int, int, int]
+) -> None:
     cell = kr.FrechetCell(constant_volume=True, mask="xx+yy")
-    options = {"optimizer": "preconditioned", "cell": cell, "fmax": 1e-3}
-    report = kr.verify(structures, POTENTIAL, draws=3, **options)
+    structures = [*shaken(repeats, 5), *shaken((1, 1, 1), 2)]
+    options = {"optimizer": optimizer, "cell": cell, "fmax": 1e-3, "dtype": dtype}
+    report = kr.verify(structures, POTENTIAL, draws=3, max_steps=40, **options)
     assert report.ok, report
 
 
