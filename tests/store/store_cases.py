@@ -3,11 +3,19 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from ase import Atoms
 
 import kups_relax as kr
 from helpers import ARGON, argon_clusters, bits
 from kups_relax._record import fingerprint
+from kups_relax.store import _writer
+
+
+def write_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have stores write whatever is finished, and wait for no more of it."""
+    monkeypatch.setattr(_writer, "_INTERVAL", 0.0)
+    monkeypatch.setattr(_writer, "_SHARE", 0)
 
 
 class Prompt(kr.potentials.LennardJones):

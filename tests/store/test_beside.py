@@ -11,21 +11,18 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from store_cases import assert_same_results, prompt
+from store_cases import assert_same_results, prompt, write_at_once
 
 import kups_relax as kr
 from helpers import argon_clusters, bits
 from kups_relax.errors import LeftOutWarning, StoreError
-from kups_relax.store import _writer
 
 CLUSTERS = argon_clusters([3, 5, 2, 8, 4, 6] * 3)
 
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write whatever is finished at once."""
-    monkeypatch.setattr(_writer, "_INTERVAL", 0.0)
-    monkeypatch.setattr(_writer, "_SHARE", 0)
+    write_at_once(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
-from store_cases import Prompt, assert_same_results, poisoned_clusters, prompt
+from store_cases import Prompt, assert_same_results, poisoned_clusters, prompt, write_at_once
 
 import kups_relax as kr
 from helpers import ARGON, argon_clusters
 from kups_relax import _keep
 from kups_relax.errors import OptionError, StoreError, StructureError
-from kups_relax.store import _writer
 
 CLUSTERS = argon_clusters([3, 5, 2, 8, 4, 6, 3, 6, 7, 2] * 6)
 
@@ -33,9 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write whatever is finished at once."""
-    monkeypatch.setattr(_writer, "_INTERVAL", 0.0)
-    monkeypatch.setattr(_writer, "_SHARE", 0)
+    write_at_once(monkeypatch)
 
 
 @pytest.fixture(scope="module")
