@@ -41,7 +41,6 @@ NAMES = (
     "settings",
     "kills",
     "xtb",
-    "interop",
     "evaluations",
     "preconditioned_cost",
 )

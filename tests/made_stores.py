@@ -58,9 +58,10 @@ def made_record(
     status: str = "converged",
     reason: str | None = None,
     n_frames: int = 0,
+    n_atoms: int | None = None,
 ) -> Record:
     """A random argon cluster, and what became of it."""
-    n = int(rng.integers(5, 21))
+    n = int(rng.integers(5, 21)) if n_atoms is None else n_atoms
     label = label or f"made-{number}"
     atoms = Atoms(f"Ar{n}", 3.0 * np.arange(n)[:, None] + rng.uniform(size=(n, 3)))
     atoms.info["id"] = label

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from kups_relax import io
+from kups_relax._files import why_not_written
 from kups_relax._memory import Result
 from kups_relax._record import Record
 from kups_relax._result import Results
 from kups_relax.errors import KupsRelaxError, LeftOutWarning, OptionError, StoreError
-from kups_relax.relaxation import Saved, read_checkpoint, write_checkpoint
+from kups_relax.relaxation import Saved, is_checkpoint, read_checkpoint, write_checkpoint
 
 log = logging.getLogger("kups_relax")
 
@@ -27,8 +28,16 @@ def keeper(
     *,
     overwrite: bool,
     resume: bool,
+    checkpoint: bool = False,
 ) -> "Keeper":
     """Choose what keeps results, and find out before a long run whether it can.
+
+    Args:
+        output: Where results go, if anywhere.
+        options: Of the run.
+        overwrite: True if `output` may exist.
+        resume: True to go on with what an earlier run left.
+        checkpoint: True if tiles at work are going to be saved too.
 
     Raises:
         OptionError: The options do not go together, or the ending is unknown.
@@ -42,7 +51,7 @@ def keeper(
         return _Memory(options)
     path = Path(output)
     kind = _Stored if io.store_of(path) == path else _File
-    return kind(path, options, overwrite=overwrite, resume=resume)
+    return kind(path, options, overwrite=overwrite, resume=resume, checkpoint=checkpoint)
 
 
 class Keeper(abc.ABC):
@@ -131,17 +140,26 @@ class _Stored(Keeper):
     _at_once = True
 
     def __init__(
-        self, path: Path, options: Mapping[str, Any], *, overwrite: bool, resume: bool
+        self,
+        path: Path,
+        options: Mapping[str, Any],
+        *,
+        overwrite: bool,
+        resume: bool,
+        checkpoint: bool,
     ) -> None:
         from kups_relax import store
 
         self._store, self._path = store, path
+        self._checkpoint = path.with_name(f"{path.name}.checkpoint")
         self._left_out = io.LeftOut(path, "a store")
         self._done: dict[int, bytes] = {}
         attributes = store.attributes(options)
         options = json.loads(attributes["options"])
         resume = resume and path.exists()
         self._check_place(overwrite=overwrite or resume)
+        if checkpoint:
+            self._check_checkpoint()
         self._writer = store.Writer(path)
         try:
             # Once more: another run may have ended just before this one could lock it.
@@ -155,8 +173,20 @@ class _Stored(Keeper):
         except BaseException:
             self._writer.close()
             raise
-        self._checkpoint = path.with_name(f"{path.name}.checkpoint")
         self._run = str(attributes["run"])
+
+    def _check_checkpoint(self) -> None:
+        """Find out whether a checkpoint can be written beside the store.
+
+        Raises:
+            StoreError: Its name is that of another file.
+        """
+        if os.path.lexists(self._checkpoint) and not is_checkpoint(self._checkpoint):
+            raise StoreError(
+                f"{str(self._checkpoint)!r} is no checkpoint of a run, or a link, and would be "
+                "lost. Remove it if it is not needed, choose another output, or leave "
+                "checkpoint=None."
+            )
 
     def _check_place(self, *, overwrite: bool) -> None:
         io.check_place(self._path, overwrite=overwrite)
@@ -169,6 +199,12 @@ class _Stored(Keeper):
     def _go_on(self, options: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
         there = self._store.Store(self._path)
         _compare(self._path, there.options, options)
+        damaged = self._store.check(there).damaged
+        if damaged:
+            raise StoreError(
+                f"{str(self._path)!r} is damaged: {len(damaged)} of its {len(there)} structures "
+                f"are not whole. {next(iter(damaged.values()))}"
+            )
         self._done = there.done
         versions = self._store.versions()
         if there.versions != versions:
@@ -185,10 +221,10 @@ class _Stored(Keeper):
     def checkpoint(self, saved: Sequence[Saved]) -> None:
         """Write tiles at work to a file beside the store; a failure costs time, and no result."""
         try:
+            self._check_checkpoint()
             write_checkpoint(self._checkpoint, self._run, saved)
-        except OSError as error:
-            # It costs time, and no result, to be without.
-            log.warning("%s cannot be written: %s", self._checkpoint, error)
+        except (OSError, StoreError) as error:
+            log.warning("%s cannot be written: %s", self._checkpoint, why_not_written(error))
 
     def saved(self) -> Sequence[Saved]:
         """Return the saved tiles that hold structures which are not finished."""
@@ -251,7 +287,8 @@ class _Stored(Keeper):
             )
         self._begin()
         self._writer.write(complete=True, n_input=n_input)
-        self._checkpoint.unlink(missing_ok=True)
+        if is_checkpoint(self._checkpoint):
+            self._checkpoint.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Release the lock and the files of the store."""
@@ -267,15 +304,28 @@ class _File(_Stored):
     _at_once = False
 
     def __init__(
-        self, path: Path, options: Mapping[str, Any], *, overwrite: bool, resume: bool
+        self,
+        path: Path,
+        options: Mapping[str, Any],
+        *,
+        overwrite: bool,
+        resume: bool,
+        checkpoint: bool,
     ) -> None:
         self._output, self._options = path, options
         # Of the structures that an earlier run finished, what was read.
         self._known: dict[int, io.Entry] = {}
         self._records: dict[int, Record] = {}
-        super().__init__(io.store_of(path), options, overwrite=overwrite, resume=resume)
+        super().__init__(
+            io.store_of(path),
+            options,
+            overwrite=overwrite,
+            resume=resume,
+            checkpoint=checkpoint,
+        )
 
     def _check_place(self, *, overwrite: bool) -> None:
+        self._check_beside()
         if self._path.is_file() and not overwrite:
             raise StoreError(
                 f"{str(self._path)!r} holds what a run for {str(self._output)!r} finished before "
@@ -285,6 +335,23 @@ class _File(_Stored):
         # A run that is resumed may replace an output that it was begun to replace.
         io.check_output(self._output, overwrite=overwrite)
         super()._check_place(overwrite=overwrite)
+
+    def _check_beside(self) -> None:
+        """Refuse a file of somebody else that has the name of the store beside the output."""
+        if not os.path.lexists(self._path):
+            return
+        problem = "it is a link"
+        if not self._path.is_symlink():
+            try:
+                self._store.Store(self._path)
+                return
+            except StoreError as error:
+                problem = str(error)
+        raise StoreError(
+            f"{str(self._output)!r} cannot be written: until it is whole, what is finished goes to "
+            f"{str(self._path)!r}, and what has that name cannot be used: {problem} Remove it if "
+            "it is not needed, or choose another name for the output."
+        )
 
     def ahead(self, entries: io.Stream) -> Iterable[io.Entry]:
         """Read ahead until one structure fits the output's format."""

@@ -101,7 +101,7 @@ def relax(
             theirs.
         dtype: "float64" or "float32", whatever JAX's global setting. In float32 the returned
             coordinates are those that were evaluated, rounded to float32, moved or not.
-        output: Where to write the relaxed structures. A store (.h5, .hdf5, .h5md) has each of them
+        output: Where to write the relaxed structures. A store (.h5, .hdf5) has each of them
             within seconds, and is whole at any moment. Other files (.extxyz, .xyz, .traj, .sdf,
             .db, .cif, .csv; .vasp or POSCAR for one structure) are written at the end; until they
             are whole, a store beside them (`out.extxyz.h5`) has what is finished. What a format
@@ -162,7 +162,13 @@ def relax(
         "n_conformers": int(n_conformers),
         "trajectory": trajectories.described,
     }
-    keep = keeper(output, options, overwrite=overwrite, resume=resume)
+    keep = keeper(
+        output,
+        options,
+        overwrite=overwrite,
+        resume=resume,
+        checkpoint=checkpoint is not None,
+    )
     scheduler = Scheduler(
         dtype=dtype,
         fmax=fmax,

@@ -66,8 +66,8 @@ def test_not_all_converged_is_1_and_each_reason(command, mixed):
         (["verify", "CLUSTERS", *ARGON, "--draws", "0"], "--draws is 0"),
         (["verify", "missing.xyz", *ARGON], "there is no such file"),
         (["verify", "CLUSTERS", "-p", "no_module:make"], "no module 'no_module'"),
-        (["check", "CLUSTERS", *ARGON, "--checks", "force"], "no check 'force'"),
-        (["check", "CLUSTERS", *ARGON, "--precision", "2"], "--precision is 2.0"),
+        (["audit-model", "CLUSTERS", *ARGON, "--checks", "force"], "no check 'force'"),
+        (["audit-model", "CLUSTERS", *ARGON, "--precision", "2"], "--precision is 2.0"),
     ],
 )
 def test_input_that_cannot_be_used_is_2_and_one_line(args, message, command, clusters, tmp_path):
@@ -167,13 +167,13 @@ def test_verify_names_mismatches_and_is_1(command, clusters, monkeypatch):
 
 
 def test_check_prints_a_report_and_is_0_or_1(command, clusters):
-    status, out, err = command("check", clusters, *ARGON, "--draws", 2)
+    status, out, err = command("audit-model", clusters, *ARGON, "--draws", 2)
     assert status == 0
     assert out.startswith("lennard-jones, float64, 3 structures\n")
     assert "batch invariance  passed" in out
     assert err == ""
     status, out, _ = command(
-        "check", clusters, "-p", "harmonic:bond=1", "--checks", "permutation, forces"
+        "audit-model", clusters, "-p", "harmonic:bond=1", "--checks", "permutation, forces"
     )
     assert status == 1
     assert "permutation failed: the order of the atoms matters" in out
@@ -191,7 +191,7 @@ def test_a_model_of_ones_own_is_relaxed_verified_and_checked(command, clusters, 
         == (command("relax", clusters, *ARGON)[1].splitlines()[:-1])
     )
     assert command("verify", clusters, *own, "--draws", 1, "--max-steps", 20)[0] == 0
-    assert command("check", clusters, *own, "--checks", "forces,batch invariance")[0] == 0
+    assert command("audit-model", clusters, *own, "--checks", "forces,batch invariance")[0] == 0
 
 
 def test_potentials_lists_names_and_options_that_work(command):
@@ -227,7 +227,20 @@ def test_optimizers_lists_names_and_options_that_work(command, clusters):
 
 @pytest.mark.parametrize(
     "name",
-    ["relax", "verify", "check", "potentials", "optimizers", "info", "export", "report", None],
+    [
+        None,
+        *[
+            "relax",
+            "verify",
+            "audit-model",
+            "potentials",
+            "optimizers",
+            "info",
+            "export",
+            "report",
+            "check",
+        ],
+    ],
 )
 def test_help_is_0(name, command):
     status, out, _ = command(*([name] if name else []), "--help")
@@ -235,7 +248,7 @@ def test_help_is_0(name, command):
     assert out.startswith("Usage: kups-relax")
     assert "kups-relax" in out.split("Example")[-1] or name in ("potentials", "optimizers")
     assert max(map(len, out.splitlines())) <= 80
-    if name in (None, "relax", "verify", "check"):
+    if name in (None, "relax", "verify", "audit-model"):
         assert re.search(r"Exit status:\n +0 .*\n +1 .*\n +2 ", out)
 
 

@@ -266,3 +266,21 @@ def test_a_signal_that_gets_lost_stops_the_run_all_the_same(number, tmp_path):
         with pytest.raises((_stopping.Terminated, KeyboardInterrupt)):
             next(stream)
     assert signal.getsignal(number) == before
+
+
+def test_check_says_which_structures_are_whole_and_saves_them(command, tmp_path):
+    path, whole = tmp_path / "out.h5", tmp_path / "out-whole.h5"
+    made_store(path, made_records(6, bad=0.0))
+    status, out, err = command("check", path)
+    assert (status, out, err) == (0, f"{path}: 6 of 6 structures are whole\n", "")
+    with h5py.File(path, "r+") as file:
+        file["structures/energy"][[1, 4]] += 1.0
+    status, out, err = command("check", path)
+    assert (status, out) == (1, f"{path}: 4 of 6 structures are whole\n")
+    assert err.splitlines()[0].startswith("row 1: ")
+    assert "'made-1' is damaged" in err
+    assert err.splitlines()[-1] == f"to save them: kups-relax check {path} -o {whole}"
+    status, out, _ = command("check", path, "-o", whole)
+    assert (status, out.splitlines()[-1]) == (1, f"4 of 4 written to {whole}")
+    assert kr.open(whole).ids == ["made-0", "made-2", "made-3", "made-5"]
+    assert command("check", tmp_path / "missing.h5")[0] == 2

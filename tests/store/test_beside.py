@@ -154,7 +154,7 @@ def test_a_disk_that_is_full_at_the_end(
 
     monkeypatch.setattr(os, where, full)
     with pytest.raises(
-        StoreError, match=r"No space left on device.* All 18 results are in"
+        StoreError, match=r"no space is left on the device.* All 18 results are in"
     ) as info:
         run(xyz)
     monkeypatch.undo()

@@ -13,6 +13,7 @@ from ase.db import connect
 import kups_relax as kr
 from helpers import argon_clusters, bits
 from kups_relax.errors import OptionError, StoreError, StructureError
+from kups_relax.store import _store
 from made_stores import made_record, made_records, made_store
 from support.crossing import first
 
@@ -147,7 +148,8 @@ def test_a_format_that_does_not_fit_is_refused(stored, tmp_path):
 
 @pytest.mark.usefixtures("usual_garbage_collection")
 @pytest.mark.parametrize("ending", first(["extxyz", "traj"]))
-def test_structures_are_not_held_in_memory(ending, tmp_path):
+def test_structures_are_not_held_in_memory(ending, tmp_path, monkeypatch):
+    monkeypatch.setattr(_store, "_BYTES", 100_000)
     peaks = []
     for n in (300, 900):
         store = made_store(tmp_path / f"{n}.h5", made_records(n))

@@ -171,8 +171,9 @@ def test_there_may_be_no_file_yet(path: Path, undisturbed: kr.Result) -> None:
 
 def test_copies_that_a_killed_run_left_are_removed(path: Path, undisturbed: kr.Result) -> None:
     begun(path, 30)
-    for name in (".run.h5.next", ".run.h5.last", ".run.h5.lock"):
+    for name in (".run.h5.0123abcd.next", ".run.h5.89abcdef.last"):
         path.with_name(name).write_bytes(b"left over")
+    path.with_name(".run.h5.lock").write_bytes(b"process 1 on this")
     assert_goes_on(path, undisturbed)
 
 

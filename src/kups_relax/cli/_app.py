@@ -281,8 +281,8 @@ def verify(
     raise typer.Exit(OK if report.ok else NOT_ALL)
 
 
-@app.command()
-def check(
+@app.command("audit-model")
+def audit_model(
     inputs: Inputs,
     potential: PotentialName = None,
     dtype: Dtype = "float64",
@@ -304,7 +304,7 @@ def check(
 
     \b
     Example:
-      kups-relax check crystals.extxyz -p my_model.py:make --dtype float32
+      kups-relax audit-model crystals.extxyz -p my_model.py:make --dtype float32
 
     \b
     Exit status:
@@ -328,7 +328,10 @@ def check(
     raise typer.Exit(OK if report.ok else NOT_ALL)
 
 
-for command in (_lists.potentials, _lists.optimizers, _stores.info, _stores.export, _stores.report):
+for command in (
+    _lists.potentials, _lists.optimizers,
+    _stores.info, _stores.export, _stores.report, _stores.check,
+):  # fmt: skip
     app.command()(command)
 
 

@@ -60,6 +60,25 @@ def failures(result: Any) -> list[str]:
     return lines
 
 
+def damages(found: Any) -> list[str]:
+    """Name the structures that are not whole, as far as somebody reads it.
+
+    Args:
+        found: A `store.Check`.
+    """
+    groups: dict[str, list[int]] = {}
+    for row, reason in found.damaged.items():
+        groups.setdefault(reason, []).append(row)
+    lines = []
+    for reason, rows in sorted(groups.items(), key=lambda item: -len(item[1])):
+        more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+        which = ", ".join(map(str, rows[:_NAMED]))
+        lines.append(printable(f"row {which}{more}: {for_shell(reason)}"))
+    if len(lines) > MOST_FAILURES:
+        lines[MOST_FAILURES:] = [f"... and {len(lines) - MOST_FAILURES} more"]
+    return lines
+
+
 def how_to_rerun(result: Any, store: Path | None) -> str:
     """Say how what did not converge is relaxed again; "" where nothing of it can be."""
     again = (~result.converged & (result.n_atoms > 0)).nonzero()[0]

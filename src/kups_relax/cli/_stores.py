@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import shlex
+import sys
 from typing import Annotated
 
 import typer
@@ -90,3 +92,46 @@ def report(
     output = output or path.with_suffix(".html")
     write_report(store.open(path), output, overwrite=overwrite)
     print(printable(f"written to {output}"))
+
+
+def check(
+    path: StorePath,
+    output: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="Where to write the structures that are whole: OUT.h5, with which the run can go "
+            "on, or another format.",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Verify a store: every checksum, and every structure against its fingerprint.
+
+    \b
+    Examples:
+      kups-relax check out.h5
+      kups-relax check out.h5 -o whole.h5
+
+    \b
+    Exit status:
+      0    every structure is whole
+      1    some are damaged; each is named
+      2    it is no store, or nothing of it can be read
+    """
+    from kups_relax import store
+
+    found = store.check(path)
+    n_whole = len(found.whole)
+    print(printable(f"{path}: {n_whole} of {found.n_structures} structures are whole"))
+    for line in _print.damages(found):
+        print(line, file=sys.stderr)
+    if output is not None:
+        n_written = found.save(output, overwrite=overwrite)
+        print(printable(f"{n_written} of {n_whole} written to {output}"))
+    elif not found.ok and n_whole:
+        new = shlex.quote(str(path.with_name(f"{path.stem}-whole{path.suffix}")))
+        print(f"to save them: kups-relax check {shlex.quote(str(path))} -o {new}", file=sys.stderr)
+    raise typer.Exit(0 if found.ok else 1)

@@ -17,7 +17,6 @@ from kups_relax.io._read import Stream as Stream
 from kups_relax.io._read import structures_from as structures_from
 from kups_relax.io._write import ENDINGS as ENDINGS
 from kups_relax.io._write import STORES as STORES
-from kups_relax.io._write import atomically as atomically
 from kups_relax.io._write import check_output as check_output
 from kups_relax.io._write import check_place as check_place
 from kups_relax.io._write import checked as checked

@@ -209,7 +209,7 @@ def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
 @contextlib.contextmanager
 def text_file(path: Path, text_of: Callable[[Shown], str]) -> Iterator[Callable[[Shown], None]]:
     """Write a file that is the texts of its structures, one after the other."""
-    with path.open("x", encoding="utf-8", newline="\n") as file:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
 
         def add(shown: Shown) -> None:
             file.write(text_of(shown))

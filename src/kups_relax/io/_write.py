@@ -3,14 +3,13 @@
 import csv
 import itertools
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from kups_relax._files import objection_to_name, why_not_written, write_atomically
 from kups_relax.errors import OptionError, StoreError, StructureError
 from kups_relax.io._cif import CIF
 from kups_relax.io._db import Database
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     import ase
 
 # Endings of the store, which other rooms write.
-STORES = (".h5", ".hdf5", ".h5md")
+STORES = (".h5", ".hdf5")
 TABLE = ".csv"
 _FORMATS: dict[str, Callable[[], Format]] = {
     ".cif": CIF,
@@ -153,6 +152,8 @@ def check_place(path: Path, *, overwrite: bool) -> None:
     parent = path.absolute().parent
     if not parent.is_dir():
         raise StoreError(f"{str(path)!r}: there is no directory {str(parent)!r}. Make it first.")
+    if (objection := objection_to_name(path)) is not None:
+        raise StoreError(f"{str(path)!r} cannot be written: {objection}")
     if path.is_dir():
         raise StoreError(f"{str(path)!r} is a directory; expected the name of a file in it.")
     if path.exists() and not overwrite:
@@ -241,14 +242,14 @@ def write(
         except (OSError, StructureError):
             raise
         except Exception:  # a structure that seemed plain: now look at each before it is written
-            temporary.unlink(missing_ok=True)
+            os.truncate(temporary, 0)
             left_out = LeftOut(path, form.name)
             n_written = _fill(path, temporary, atoms, structures, columns, left_out, doubt=True)
 
     try:
-        atomically(path, fill)
+        write_atomically(path, fill)
     except OSError as error:
-        raise StoreError(f"{str(path)!r} cannot be written: {error}.") from error
+        raise StoreError(f"{str(path)!r} cannot be written: {why_not_written(error)}.") from error
     left_out.warn()
     return n_written
 
@@ -275,35 +276,6 @@ def _format_of(path: Path) -> Format | None:
 
 def _column(values: Any) -> list[Any]:
     return [v.item() if isinstance(v, np.generic) else v for v in values]
-
-
-def atomically(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write a temporary file, then put it in the place of `path`.
-
-    Raises:
-        OSError: It cannot be written; what was there before stays.
-    """
-    # A link stays a link, and what it points to is replaced.
-    path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        fill(temporary)
-        if path.exists():
-            shutil.copymode(path, temporary)
-        _sync(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":
-        _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _fill(
@@ -371,7 +343,7 @@ def _write_csv(path: Path, columns: Mapping[str, list[Any]], left_out: LeftOut) 
             left_out.add(key, f"a {type(value).__name__} of this column", type(value))
             return ""
 
-    with path.open("x", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         # Python quotes what is in the end of its lines, and \r must be quoted too.
         writer = csv.writer(_Lines(file), lineterminator="\r\n")
         writer.writerow(encodable(key) for key in columns)

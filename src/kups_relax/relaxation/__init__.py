@@ -1,6 +1,7 @@
 """Size classes and tiles, the step, and the scheduler that keeps lanes busy."""
 
 from kups_relax.relaxation._checkpoint import Saved as Saved
+from kups_relax.relaxation._checkpoint import is_checkpoint as is_checkpoint
 from kups_relax.relaxation._checkpoint import read_checkpoint as read_checkpoint
 from kups_relax.relaxation._checkpoint import write_checkpoint as write_checkpoint
 from kups_relax.relaxation._classes import SizeClass as SizeClass

@@ -4,18 +4,24 @@ Everything that a step reads is saved: positions, histories, and the lists of ne
 were made. What follows has the bits of a run that was never interrupted.
 """
 
+import contextlib
 import dataclasses
 import json
-import os
+import logging
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kups_relax._files import write_atomically
 from kups_relax.relaxation._classes import SizeClass
 from kups_relax.relaxation._jobs import Frame
+
+log = logging.getLogger("kups_relax")
+
+_FORMAT = "kups_relax checkpoint 2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,26 +65,54 @@ def write_checkpoint(path: Path, run: str, saved: Sequence[Saved]) -> None:
                 "trajectories": list(one.frames),
             }
         )
-    head = json.dumps({"run": run, "tiles": tiles}).encode()
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        np.savez(file, head=np.frombuffer(head, np.uint8), **arrays)  # pyright: ignore
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    head = json.dumps({"format": _FORMAT, "run": run, "tiles": tiles}).encode()
+
+    def fill(new: Path) -> None:
+        with new.open("wb") as file:
+            np.savez(file, head=np.frombuffer(head, np.uint8), **arrays)  # pyright: ignore
+
+    write_atomically(path, fill, through_link=False)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Tell whether a file is one that `write_checkpoint` made, and no link to one."""
+    return not path.is_symlink() and _head(path) is not None
 
 
 def read_checkpoint(path: Path, run: str) -> list[Saved]:
     """Read the tiles of a run; none where the file is missing, damaged, or of another run."""
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            head = json.loads(file["head"].tobytes())
-            if head["run"] != run:
-                return []
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    head = _head(path)
+    if head is None or head["run"] != run:
         return []
-    return [_tile(i, tile, arrays) for i, tile in enumerate(head["tiles"])]
+    try:
+        with _opened(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        return [_tile(i, tile, arrays) for i, tile in enumerate(head["tiles"])]
+    except Exception as error:  # zipfile, NumPy and whatever the values are used for
+        log.warning("%s is damaged, and not used: %s", path, error)
+        return []
+
+
+def _head(path: Path) -> dict[str, Any] | None:
+    """Read what a checkpoint says of itself; None for other files."""
+    try:
+        with _opened(path) as file:
+            head = json.loads(file["head"].tobytes())
+        return head if head["format"] == _FORMAT else None
+    except Exception:  # zipfile, NumPy and JSON have errors of many kinds
+        return None
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open an archive whose members take no more memory than the file has bytes."""
+    with path.open("rb") as raw:
+        with zipfile.ZipFile(raw) as members:
+            if any(m.compress_type != zipfile.ZIP_STORED for m in members.infolist()):
+                raise ValueError("its members are compressed")
+        raw.seek(0)
+        with np.load(raw, allow_pickle=False) as file:
+            yield file
 
 
 _FRAME = tuple(field.name for field in dataclasses.fields(Frame))
@@ -87,6 +121,9 @@ _FRAME = tuple(field.name for field in dataclasses.fields(Frame))
 def _tile(i: int, tile: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Saved:
     n_atoms, n_lanes, capacities = tile["size"]
     own = f"{i}/"
+    n_bytes = sum(array.nbytes for array in arrays.values())
+    if min(n_atoms, n_lanes) < 1 or n_atoms * n_lanes > n_bytes or len(tile["numbers"]) != n_lanes:
+        raise ValueError(f"tile {i} cannot have {n_lanes} lanes of {n_atoms} atoms")
     return Saved(
         size=SizeClass(n_atoms, n_lanes, tuple((axis, n) for axis, n in capacities)),
         numbers=tuple(tile["numbers"]),
@@ -110,6 +147,7 @@ def _frames(where: str, arrays: Mapping[str, np.ndarray]) -> list[Frame]:
             energy=float(columns["energy"][k]),
             forces=columns["forces"][k],
             fmax=float(columns["fmax"][k]),
+            free_energy=float(columns["free_energy"][k]) if "free_energy" in columns else None,
         )
         for k in range(n_frames)
     ]

@@ -324,7 +324,7 @@ class _Restore:
                     self._pace.moved((job.program, job.size), new, batch.size, begun=False)
                     self._pace.began(new)
                 queues.put_aside(batch)
-            except ValueError as error:
+            except Exception as error:  # whatever arrays of a damaged file come to
                 log.warning("a checkpoint is of no use: %s", error)
                 for job in jobs.values():
                     queues.put(job)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kups_relax import io, store
+from kups_relax._files import why_not_written, write_atomically
 from kups_relax.errors import StoreError
 from kups_relax.report import _charts as charts
 from kups_relax.report import _html as html
@@ -54,9 +55,9 @@ def write_report(
         new.write_bytes(text)
 
     try:
-        io.atomically(path, fill)
+        write_atomically(path, fill)
     except OSError as error:
-        raise StoreError(f"{str(path)!r} cannot be written: {error}.") from error
+        raise StoreError(f"{str(path)!r} cannot be written: {why_not_written(error)}.") from error
 
 
 def page(results: store.Store) -> str:

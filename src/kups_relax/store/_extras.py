@@ -17,8 +17,15 @@ from kups_relax.store._values import decoded, encoded
 
 log = logging.getLogger("kups_relax")
 
+# Bytes of a molecule, unpacked, that are read; RDKit needs some 100 an atom.
+_MOST = 1 << 28
 # What has datasets of its own.
 _OWN = ("numbers", "positions")
+# Attributes of ASE's FixSymmetry that are written down.
+_OPERATIONS = {
+    "symprec", "verbose", "rotations", "translations", "symm_map", "do_adjust_positions",
+    "do_adjust_cell",
+}  # fmt: skip
 # Constraints that divide a direction by its length again when they are made again.
 _DIRECTED = ("FixedLine", "FixedPlane")
 
@@ -71,18 +78,6 @@ def input_hash(entry: Entry, extras: str) -> bytes:
     return digest.digest()
 
 
-def with_geometry(extras: str, **arrays: np.ndarray) -> str:
-    """Add the geometry of a structure that other readers of the file could not make sense of."""
-    known = json.loads(extras) if extras else {}
-    return json.dumps({**known, "geometry": encoded(arrays)}, separators=(",", ":"))
-
-
-def geometry_in(text: str) -> dict[str, np.ndarray]:
-    """Numbers, positions and cell that `with_geometry` put there; nothing, mostly."""
-    # Text that is long is parsed once more than needed only where it has one.
-    return decoded(json.loads(text)["geometry"]) if '"geometry":' in text else {}
-
-
 def add_extras(atoms: Any, text: str) -> None:
     """Give atoms back what `extras_of` wrote down."""
     extras = json.loads(text) if text else {}
@@ -108,7 +103,10 @@ def topology_in(text: str) -> Any:
         return None
     from rdkit import Chem
 
-    binary: Any = zlib.decompress(base64.b64decode(extras["topology"]))
+    unpacking = zlib.decompressobj()
+    binary: Any = unpacking.decompress(base64.b64decode(extras["topology"]), _MOST)
+    if not unpacking.eof:
+        raise ValueError(f"a molecule of more than {_MOST} bytes, or a part of one")
     return Chem.Mol(binary)
 
 
@@ -205,6 +203,9 @@ def _symmetry(content: dict[str, Any]) -> Any:
     from ase import Atoms
     from ase.constraints import FixSymmetry
 
+    operations = content["operations"]
+    if odd := set(operations) - _OPERATIONS:
+        raise ValueError(f"a FixSymmetry with {', '.join(map(repr, sorted(odd)))}")
     constraint = FixSymmetry.__new__(FixSymmetry)
-    vars(constraint).update(content["operations"], atoms=Atoms(**content["atoms"]))
+    vars(constraint).update(operations, atoms=Atoms(**content["atoms"]))
     return constraint

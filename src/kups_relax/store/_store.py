@@ -1,5 +1,6 @@
-"""Read a store, lazily: columns when they are asked for, structures one by one."""
+"""Read a store, lazily: columns when they are asked for, structures some at a time."""
 
+import copy
 import functools
 import json
 import os
@@ -7,20 +8,43 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import h5py
 import numpy as np
 
 from kups_relax import io
-from kups_relax._record import Record, frame_atoms
+from kups_relax._record import Record, energies, fingerprint, frame_atoms
 from kups_relax._result import NO_TRAJECTORY, Results
-from kups_relax.errors import OptionError, StoreError
+from kups_relax.errors import OptionError
 from kups_relax.relaxation import Frame
-from kups_relax.store import _layout as layout
-from kups_relax.store._extras import add_extras, geometry_in, topology_in
+from kups_relax.store._extras import add_extras, topology_in
+from kups_relax.store._file import DamagedError, StoreFile
+from kups_relax.store._layout import OPTIONS, VERSIONS
+
+# Structures that are read at once: few for who wants few, and up to so many, or so many bytes.
+_FEWEST, _MOST = 256, 1 << 14
+_BYTES = 1 << 26
+# Bytes of an atom (element, position, force), and of a structure without them, as Python objects.
+_ATOM, _OBJECTS = 52, 2000
+_ATOMS = ("atoms/numbers", "atoms/positions", "atoms/forces")
+_FRAMES = ("step", "energy", "fmax", "free_energy", "cell")
+# Columns that Atoms and their fingerprints are made of.
+_MAIN = (
+    "energy",
+    "free_energy",
+    "fmax",
+    "stress",
+    "cell",
+    "pbc",
+    "n_steps",
+    "status",
+    "fingerprint",
+)
 
 
 def open_store(path: str | os.PathLike[str]) -> "Store":
     """Open the results that `relax` wrote to an HDF5 file; also while it still writes.
+
+    The file may come from anybody: it is checked before anything is read of it, and nothing in it
+    is run.
 
     Args:
         path: Of the file.
@@ -29,7 +53,7 @@ def open_store(path: str | os.PathLike[str]) -> "Store":
         What was finished when it was opened.
 
     Raises:
-        StoreError: There is no such file, or it is none of ours.
+        StoreError: There is no such file, it is none of ours, or it is damaged.
 
     Example:
         >>> import tempfile, pathlib, ase, kups_relax as kr
@@ -47,16 +71,24 @@ def open_store(path: str | os.PathLike[str]) -> "Store":
 class Store(Results):
     """The results in a file, in the caller's order. See `Results` for the columns.
 
-    Nothing is held open, and nothing that was read is kept but columns.
+    Nothing is held open, and nothing that was read is kept but columns. Each structure is compared
+    with its fingerprint when it is read.
+
+    Args:
+        path: Of the file, or the file itself.
+        rows: Of the file, which make this part; None: all, in the order of the input.
 
     Attributes:
         path: Of the file.
         options: With which the structures were relaxed.
         versions: Of what they were relaxed with.
         run: Tells this run from others.
-        complete: Whether the run has ended, and nothing of its input is missing.
+        complete: True if the run has ended, and nothing of its input is missing.
         n_input: Structures in the input; None where the run has not come to its end.
         input_index: (n,) int64, place of each structure in the input.
+
+    Raises:
+        StoreError: There is no such file, it is none of ours, or it is damaged.
     """
 
     path: Path
@@ -65,20 +97,33 @@ class Store(Results):
     run: str
     complete: bool
     n_input: int | None
+    input_index: np.ndarray
 
-    def __init__(self, path: str | os.PathLike[str], rows: np.ndarray | None = None) -> None:
-        self.path = Path(path)
-        with self._file() as file:
-            own = file[layout.OWN].attrs
-            self._n_done = int(own["n_done"])
-            self.options = json.loads(own["options"])
-            self.versions = json.loads(own["versions"])
-            self.complete = bool(own["complete"])
-            self.run = str(own["run"])
-            self.n_input = int(own["n_input"]) if self.complete else None
-            index = self._read(file, f"{layout.OBSERVABLES}/input_index/value")
-        self._rows = np.argsort(index, kind="stable") if rows is None else rows
-        self.input_index = index[self._rows]
+    def __init__(
+        self, path: str | os.PathLike[str] | StoreFile, rows: np.ndarray | None = None
+    ) -> None:
+        self._file = file = path if isinstance(path, StoreFile) else StoreFile(Path(path))
+        self.path, self.run, self.complete = file.path, file.run, file.complete
+        self.n_input = file.n_input if file.complete else None
+        self.options = self._json(OPTIONS)
+        self.versions = self._json(VERSIONS)
+        if rows is None:
+            rows = np.argsort(file.column("input_index"), kind="stable")
+        self._rows = rows
+        self.input_index = file.at("input_index", rows)
+        if len(np.unique(self.input_index)) < len(rows):
+            raise DamagedError(f"{str(self.path)!r}: structures/input_index names one twice.")
+
+    def _json(self, path: str) -> Any:
+        text = self._file.text(path)
+
+        def read() -> Any:
+            found = json.loads(text)
+            if not isinstance(found, dict):
+                raise ValueError(f"it is a {type(found).__name__}")
+            return found
+
+        return self._file.guarded(path, read)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -90,20 +135,14 @@ class Store(Results):
 
     @property
     def done(self) -> dict[int, bytes]:
-        """Which structures of the input are there, and the digests of what they were."""
-        hashes = self._column(f"{layout.OWN}/input_hash")
-        return dict(zip(self.input_index.tolist(), (bytes(h) for h in hashes), strict=True))
+        """Digests of the inputs of the structures that are there, by their places in the input."""
+        hashes = map(bytes, self._column("input_hash"))
+        return dict(zip(self.input_index.tolist(), hashes, strict=True))
 
     @property
     def with_trajectory(self) -> list[str]:
         """Ids of the structures whose trajectories were kept."""
-        with self._file() as file:
-            names = set(file["/particles"])
-        return [
-            label
-            for label, number in zip(self.ids, self.input_index, strict=True)
-            if layout.trajectory_name(number) in names
-        ]
+        return [self.ids[place] for place in self._n_frames.nonzero()[0]]
 
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> int:
         """Write to a file of another format, some structures at a time. See `export`."""
@@ -112,57 +151,19 @@ class Store(Results):
         return export(self, path, overwrite=overwrite)
 
     def _part(self, places: np.ndarray) -> Self:
-        return type(self)(self.path, self._rows[places])
+        part = copy.copy(self)
+        for name, value in vars(type(self)).items():
+            if isinstance(value, functools.cached_property):
+                vars(part).pop(name, None)
+        vars(part).pop("_by_id", None)
+        part._rows, part.input_index = self._rows[places], self.input_index[places]
+        return part
 
     def trajectory(self, item: int | str) -> list[Any]:
-        """See `Results.trajectory`."""
-        place = self._place(item)
+        """Return the geometries on the way of a structure; see `Results.trajectory`."""
+        place = self._with_frames(item)
         atoms = self[place]
-        with self._file() as file:
-            frames = self._frames(file, place)
-        return [frame_atoms(atoms, atoms.cell, frame) for frame in frames]
-
-    def records(self, entries: Mapping[int, io.Entry]) -> Iterator[tuple[int, Record]]:
-        """Make the records of structures again, of which what was read is at hand.
-
-        Args:
-            entries: By their places in the input.
-
-        Yields:
-            Place in the input, and record.
-        """
-        places = [i for i, n in enumerate(self.input_index.tolist()) if n in entries]
-        with self._file() as file:
-            kept = set(file["/particles"])
-        for place, atoms in zip(places, self._atoms_of(self._rows[places]), strict=True):
-            number = int(self.input_index[place])
-            results = {} if atoms.calc is None else atoms.calc.results
-            frames: tuple[Frame, ...] = ()
-            if layout.trajectory_name(number) in kept:
-                with self._file() as file:
-                    frames = self._frames(file, place)
-            yield (
-                number,
-                Record(
-                    number=number,
-                    entry=entries[number],
-                    numbers=atoms.numbers.astype(np.int32),
-                    positions=atoms.positions,
-                    cell=atoms.cell.array,
-                    pbc=atoms.pbc,
-                    energy=float(self.energy[place]),
-                    forces=results.get("forces"),
-                    stress=results.get("stress"),
-                    fmax=float(self.fmax[place]),
-                    n_steps=int(self.n_steps[place]),
-                    n_evaluations=int(self.n_evaluations[place]),
-                    status=str(self.status[place]),
-                    reason=str(self.reason[place]),
-                    free_energy=results.get("free_energy"),
-                    frames=frames,
-                    finished=float(self.finished[place]),
-                ),
-            )
+        return [frame_atoms(atoms, atoms.cell, frame) for frame in self._frames(place)]
 
     def convergence(self, item: int | str) -> dict[str, np.ndarray]:
         """Read how a structure came down: its trajectory without the geometries.
@@ -176,132 +177,193 @@ class Store(Results):
         Raises:
             OptionError: No trajectory was kept.
         """
-        with self._file() as file:
-            _, observables = self._trajectory(file, self._place(item))
-            return {
-                "step": observables["fmax/step"][()],
-                "energy": observables["potential_energy/value"][()],
-                "fmax": observables["fmax/value"][()],
-            }
+        row = self._rows[[self._with_frames(item)]]
+        names = _FRAMES[:3]
+        found = self._file.pieces([f"frames/{name}" for name in names], row)
+        return {name: found[f"frames/{name}"][0] for name in names}
+
+    def records(self, entries: Mapping[int, io.Entry]) -> Iterator[tuple[int, Record]]:
+        """Make the records of structures again, of which what was read is at hand.
+
+        Args:
+            entries: By their places in the input.
+
+        Yields:
+            Place in the input, and record.
+        """
+        numbers = self.input_index.tolist()
+        places = [i for i, number in enumerate(numbers) if number in entries]
+        for place, one in zip(places, self._read(self._rows[places]), strict=True):
+            results = one.results
+            yield (
+                numbers[place],
+                Record(
+                    number=numbers[place],
+                    entry=entries[numbers[place]],
+                    numbers=one.numbers,
+                    positions=one.positions,
+                    cell=one.cell,
+                    pbc=one.pbc,
+                    energy=float(self.energy[place]),
+                    forces=results.get("forces"),
+                    stress=results.get("stress"),
+                    fmax=float(self.fmax[place]),
+                    n_steps=int(self.n_steps[place]),
+                    n_evaluations=int(self.n_evaluations[place]),
+                    status=str(self.status[place]),
+                    reason=str(self.reason[place]),
+                    free_energy=results.get("free_energy"),
+                    frames=tuple(self._frames(place)) if self._n_frames[place] else (),
+                    finished=float(self.finished[place]),
+                ),
+            )
 
     def topologies(self) -> Iterator[Any]:
         """Give what `topology` gives, for all, some read at a time."""
-        path = f"{layout.OWN}/extras"
-        return (topology_in(_text(row[path])) for row in self._read_rows(self._rows, [path]))
+        for rows in self._batches(self._rows):
+            for row, text in zip(rows, self._file.texts("extras", rows), strict=True):
+                yield self._file.guarded(f"texts/extras, row {row},", lambda t=text: topology_in(t))
 
     def topology(self, place: int) -> Any:
         """The RDKit Mol that a structure came from, without conformers; None if from none."""
-        return next(Store(self.path, self._rows[[place]]).topologies())
+        return next(self._part(np.array([place])).topologies())
 
     @functools.cached_property
     def ids(self) -> list[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """See `Results`."""
-        return self._texts(f"{layout.OBSERVABLES}/structure_id/value").tolist()
+        return self._file.texts("id", self._rows)
 
     @functools.cached_property
     def n_atoms(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
         """See `Results`."""
-        return self._column(f"{layout.OWN}/n_atoms")
+        return self._lengths("atoms_end")
 
     @functools.cached_property
     def energy(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
         """See `Results`."""
-        return self._column(f"{layout.OBSERVABLES}/potential_energy/value")
+        return self._column("energy")
 
     @functools.cached_property
     def fmax(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
         """See `Results`."""
-        return self._column(f"{layout.OBSERVABLES}/fmax/value")
+        return self._column("fmax")
 
     @functools.cached_property
     def n_steps(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
         """See `Results`."""
-        return self._column(f"{layout.OBSERVABLES}/n_steps/value")
+        return self._column("n_steps")
 
     @functools.cached_property
     def n_evaluations(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
         """See `Results`."""
-        return self._column(f"{layout.OWN}/n_evaluations")
+        return self._column("n_evaluations")
 
     @functools.cached_property
     def status(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
         """See `Results`."""
-        return self._texts(f"{layout.OBSERVABLES}/status/value")
+        return self._words("status")
 
     @functools.cached_property
     def reason(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
         """See `Results`."""
-        return self._texts(f"{layout.OWN}/reason")
+        return np.array(self._file.texts("reason", self._rows), object)
 
     @functools.cached_property
     def fingerprint(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """See `Results`."""
-        return self._column(f"{layout.OWN}/fingerprint").astype(str).astype(object)
+        return self._words("fingerprint")
 
     @functools.cached_property
     def finished(self) -> np.ndarray:
         """(n,) float64: when each structure was finished, seconds since 1970."""
-        return self._column(f"{layout.OWN}/finished")
+        return self._column("finished")
 
-    def _trajectory(self, file: Any, place: int) -> tuple[Any, Any]:
-        """The groups of a structure's trajectory, particles and observables."""
-        name = layout.trajectory_name(int(self.input_index[place]))
-        if name not in file["/particles"]:
+    @functools.cached_property
+    def _n_frames(self) -> np.ndarray:
+        return self._lengths("frames_end")
+
+    def _column(self, name: str) -> np.ndarray:
+        return self._file.at(name, self._rows)
+
+    def _words(self, name: str) -> np.ndarray:
+        values = self._column(name)
+        return self._file.guarded(name, lambda: values.astype(str).astype(object))
+
+    def _lengths(self, end: str) -> np.ndarray:
+        ends = self._file.ends[end]
+        return ends[self._rows + 1] - ends[self._rows]
+
+    def _with_frames(self, item: int | str) -> int:
+        place = self._place(item)
+        if not self._n_frames[place]:
             raise OptionError(NO_TRAJECTORY.format(self.ids[place]))
-        return file[f"/particles/{name}"], file[f"/observables/{name}"]
+        return place
 
-    def _frames(self, file: Any, place: int) -> tuple[Frame, ...]:
-        particles, observables = self._trajectory(file, place)
-        steps, positions = particles["position/step"][()], particles["position/value"][()]
-        forces, cells = particles["force/value"][()], particles["box/edges/value"][()]
-        energies = observables["potential_energy/value"][()].tolist()
-        fmax = observables["fmax/value"][()].tolist()
-        free = [None] * len(energies)
-        if "free_energy" in observables:
-            free = observables["free_energy/value"][()].tolist()
-        return tuple(map(Frame, steps.tolist(), positions, cells, energies, forces, fmax, free))
+    def _frames(self, place: int) -> Iterator[Frame]:
+        row, n_atoms = self._rows[[place]], int(self.n_atoms[place])
+        paths = [f"frames/{name}" for name in _FRAMES]
+        paths += ["frame_atoms/positions", "frame_atoms/forces"]
+        found = {p.split("/")[1]: v[0] for p, v in self._file.pieces(paths, row).items()}
+        n_frames = len(found["step"])
 
-    def _column(self, path: str) -> np.ndarray:
-        with self._file() as file:
-            return self._read(file, path)[self._rows]
-
-    def _texts(self, path: str) -> np.ndarray:
-        return np.array([_text(value) for value in self._column(path)], object)
-
-    def _read(self, file: Any, path: str) -> np.ndarray:
-        return file[path][: self._n_done]
-
-    def _file(self) -> Any:
-        try:
-            file: Any = h5py.File(self.path, "r")
-        except FileNotFoundError:
-            raise StoreError(f"there is no file {str(self.path)!r}. Check the path.") from None
-        except OSError as error:
-            raise StoreError(
-                f"{str(self.path)!r} cannot be read as HDF5: {error}. It is another kind of file, "
-                "or it was cut off; nothing in it was changed."
-            ) from error
-        own = file[layout.OWN].attrs if layout.OWN in file else {}
-        if own.get("layout") != layout.VERSION:
-            file.close()
-            raise StoreError(
-                f"{str(self.path)!r} is an HDF5 file, but no store of kups_relax of layout "
-                f"{layout.VERSION}. Read it with what wrote it."
+        def shaped(name: str) -> np.ndarray:
+            return self._file.guarded(
+                f"frame_atoms/{name}", lambda: found[name].reshape(n_frames, n_atoms, 3)
             )
-        return file
+
+        positions, forces = shaped("positions"), shaped("forces")
+        for k in range(n_frames):
+            free_energy = float(found["free_energy"][k])
+            yield Frame(
+                step=int(found["step"][k]),
+                positions=positions[k],
+                cell=found["cell"][k],
+                energy=float(found["energy"][k]),
+                forces=forces[k],
+                fmax=float(found["fmax"][k]),
+                free_energy=None if np.isnan(free_energy) else free_energy,
+            )
+
+    def _batches(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Part rows so that each part takes little memory, however large structures are."""
+        ends = self._file.ends
+        n_bytes = np.diff(ends["extras_end"])[rows] + _ATOM * np.diff(ends["atoms_end"])[rows]
+        n_bytes += _OBJECTS
+        upto, first, most = np.cumsum(n_bytes), 0, _FEWEST
+        while first < len(rows):
+            before = int(upto[first - 1]) if first else 0
+            last = int(np.searchsorted(upto, before + _BYTES, "right"))
+            last = min(max(last, first + 1), first + most)
+            yield rows[first:last]
+            first, most = last, min(2 * most, _MOST)
+
+    def _read(self, rows: np.ndarray) -> Iterator["_Structure"]:
+        """Read structures, some at a time, and compare each with its fingerprint."""
+        file = self._file
+        for part in self._batches(rows):
+            main = {name: file.at(name, part) for name in _MAIN}
+            atoms = file.pieces(_ATOMS, part)
+            ids, extras = file.texts("id", part), file.texts("extras", part)
+            for k in range(len(part)):
+                one = _Structure(
+                    id=ids[k],
+                    extras=extras[k],
+                    main={name: values[k] for name, values in main.items()},
+                    numbers=atoms["atoms/numbers"][k],
+                    positions=atoms["atoms/positions"][k],
+                    forces=atoms["atoms/forces"][k],
+                )
+                if not one.is_whole():
+                    raise DamagedError(
+                        f"{str(self.path)!r}: {one.id!r} is damaged: it is not what its "
+                        "fingerprint was made of. The command kups-relax check says which "
+                        "structures are whole, and saves them."
+                    )
+                yield one
 
     def _atoms_of(self, rows: np.ndarray) -> Iterator[Any]:
-        return map(_atoms, self._read_rows(rows, [c.path for c in _NEEDED]))
-
-    def _read_rows(self, rows: np.ndarray, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Read columns of structures, some at a time."""
-        for first in range(0, len(rows), 256):
-            part = rows[first : first + 256]
-            order = np.unique(part)
-            with self._file() as file:
-                block = {path: file[path][order] for path in paths}
-            for at in np.searchsorted(order, part):
-                yield {path: values[at] for path, values in block.items()}
+        for one in self._read(rows):
+            yield self._file.guarded(f"texts/extras of {one.id!r}", one.atoms)
 
 
 class _Atoms(Sequence[Any]):
@@ -326,43 +388,64 @@ class _Atoms(Sequence[Any]):
         return f"<{len(self)} Atoms of {self._store.path}>"
 
 
-_NEEDED = [
-    c
-    for c in layout.COLUMNS
-    if c.path.split("/")[-2 if c.in_h5md else -1]
-    in ("position", "force", "species", "edges", "pbc", "potential_energy", "stress", "status",
-        "structure_id", "n_atoms", "extras", "free_energy")
-]  # fmt: skip
+class _Structure:
+    """What one structure has in the tables that Atoms are made of."""
 
+    def __init__(
+        self,
+        *,
+        id: str,
+        extras: str,
+        main: Mapping[str, Any],
+        numbers: np.ndarray,
+        positions: np.ndarray,
+        forces: np.ndarray,
+    ) -> None:
+        self.id, self.numbers, self.positions = id, numbers, positions
+        self.cell, self.pbc = main["cell"], main["pbc"].astype(bool)
+        self._extras, self._main, self._forces = extras, main, forces
 
-def _atoms(row: dict[str, Any]) -> Any:
-    """Put one structure together, as `Record.atoms` does."""
-    from ase import Atoms
+    @functools.cached_property
+    def results(self) -> dict[str, Any]:
+        """Energy, forces, and, where there are such, stress and free energy."""
+        energy, stress = float(self._main["energy"]), self._main["stress"]
+        if not np.isfinite(energy):
+            return {}
+        free_energy = float(self._main["free_energy"])
+        return {
+            "energy": energy,
+            "forces": self._forces,
+            **({} if np.isnan(stress).all() else {"stress": stress}),
+            **({} if np.isnan(free_energy) else {"free_energy": free_energy}),
+        }
 
-    n, extras = int(row[f"{layout.OWN}/n_atoms"]), _text(row[f"{layout.OWN}/extras"])
-    geometry = geometry_in(extras) or {
-        "numbers": row[f"{layout.PARTICLES}/species/value"][:n].astype(int),
-        "positions": row[f"{layout.PARTICLES}/position/value"][:n],
-        "cell": row[f"{layout.PARTICLES}/box/edges/value"],
-    }
-    atoms = Atoms(**geometry, pbc=row[f"{layout.PARTICLES}/box/pbc/value"])
-    add_extras(atoms, extras)
-    io.label(atoms, _text(row[f"{layout.OBSERVABLES}/structure_id/value"]))
-    atoms.info["status"] = _text(row[f"{layout.OBSERVABLES}/status/value"])
-    energy = float(row[f"{layout.OBSERVABLES}/potential_energy/value"])
-    if np.isfinite(energy):
-        stress = row[f"{layout.OBSERVABLES}/stress/value"]
-        forces = row[f"{layout.PARTICLES}/force/value"][:n]
-        free_energy = float(row[f"{layout.OWN}/free_energy"])
-        io.attach(
-            atoms,
-            energy,
-            forces,
-            None if np.isnan(stress).all() else stress,
-            None if np.isnan(free_energy) else free_energy,
+    def is_whole(self) -> bool:
+        """Compare the results with their fingerprint."""
+        main, results = self._main, self.results
+        made = fingerprint(
+            self.positions,
+            self.cell,
+            results.get("forces"),
+            results.get("stress"),
+            energies(main["energy"], main["fmax"], results.get("free_energy")),
+            f"{main['n_steps']} {main['status'].decode(errors='replace')}",
         )
-    return atoms
+        return made.encode() == main["fingerprint"]
 
+    def atoms(self) -> Any:
+        """Put the structure together, as `Record.atoms` does."""
+        from ase import Atoms
 
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+        atoms = Atoms(
+            numbers=self.numbers.astype(int),
+            positions=self.positions,
+            cell=self.cell,
+            pbc=self.pbc,
+        )
+        add_extras(atoms, self._extras)
+        io.label(atoms, self.id)
+        atoms.info["status"] = self._main["status"].decode()
+        if self.results:
+            r = self.results
+            io.attach(atoms, r["energy"], r["forces"], r.get("stress"), r.get("free_energy"))
+        return atoms

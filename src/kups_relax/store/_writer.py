@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Mapping
@@ -18,8 +19,10 @@ from typing import Any
 
 import h5py
 
+from kups_relax._files import create_beside, remove_left, sync, why_not_written
 from kups_relax.errors import StoreError
 from kups_relax.store import _layout as layout
+from kups_relax.store._lock import Lock
 
 log = logging.getLogger("kups_relax")
 
@@ -29,6 +32,8 @@ _INTERVAL = 2.0
 _SHARE = 50
 # Structures that wait for it at most.
 _MOST = 4096
+# Endings of the hidden copies: what is written next, and what was there last.
+_NEXT, _LAST = "next", "last"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -47,15 +52,17 @@ class Writer:
         # The store itself takes part in renames, and a link to it stays.
         self._real = real = path.resolve()
         self._attributes: dict[str, Any] = {}
-        self._spare = real.with_name(f".{real.name}.next")
-        self._old = real.with_name(f".{real.name}.last")
-        self._lock = _Lock(real)
+        self._lock = Lock(real)
+        self._spare: Path | None = None
         self._waiting: list[layout.Row] = []
-        # What was written last, which the other copy lacks, and to which row.
+        # The block that was written last, which the other copy lacks, and its first row.
         self._written: tuple[int, layout.Block] | None = None
         self._n_done = 0
+        # The file that this run left in the place of the store.
+        self._ours: tuple[int, ...] | None = None
         self._due = time.monotonic() + _INTERVAL
-        self._forget_copies()
+        for kind in (_NEXT, _LAST):
+            remove_left(real, kind)
 
     def create(self, attributes: Mapping[str, Any]) -> None:
         """Begin a new store; what is in its place is lost.
@@ -68,12 +75,10 @@ class Writer:
         """
         self._attributes = dict(attributes)
         with self._errors():
-            _reserve(self._spare, layout.ROOM)
-            # Space that is given up when a last chunk grows is used again, the next time too.
-            with h5py.File(self._spare, "w", fs_strategy="fsm", fs_persist=True) as file:
-                layout.create(file, self._attributes, width=32)
-            _sync(self._spare)
+            self._begin()
+            assert self._spare is not None
             os.replace(self._spare, self._real)
+            self._spare, self._ours = None, _identity(self._real)
 
     def go_on(self, n_done: int, attributes: Mapping[str, Any]) -> None:
         """Add to the store that is there.
@@ -84,6 +89,7 @@ class Writer:
         """
         self._attributes = dict(attributes)
         self._n_done = n_done
+        self._ours = _identity(self._real)
 
     def add(self, row: layout.Row) -> None:
         """Have a structure written within seconds."""
@@ -101,136 +107,150 @@ class Writer:
         Raises:
             StoreError: It cannot be written; what was there before stays.
         """
-        if not self._waiting and not attributes:
-            return
+        if self._waiting or attributes:
+            self.append(layout.Block.of(self._waiting) if self._waiting else None, attributes)
+
+    def append(self, block: layout.Block | None, attributes: Mapping[str, Any]) -> None:
+        """Write a block, and attributes of the run, now.
+
+        Raises:
+            StoreError: It cannot be written; what was there before stays.
+        """
         start = time.monotonic()
         with self._errors():
-            self._open_copy(attributes)
+            self._write(block, attributes)
         took = time.monotonic() - start
         self._due = time.monotonic() + max(_INTERVAL, _SHARE * took)
         log.debug("%s: %d structures, written in %.3f s", self.path, self._n_done, took)
 
     def close(self) -> None:
         """Give up the lock and the other copy. What waits is lost: `write` it before."""
-        self._forget_copies()
+        self._remove_spare()
         self._lock.release()
 
-    def _open_copy(self, attributes: Mapping[str, Any]) -> None:
+    def _write(self, block: layout.Block | None, attributes: Mapping[str, Any]) -> None:
         """Bring the other copy up to date, and put it into the place of the first."""
-        block = layout.Block.of(self._waiting) if self._waiting else None
         new = [self._written[1]] if self._written else []
         room = layout.ROOM + sum(b.n_bytes for b in [*new, block] if b)
+        n_rows = self._n_done + (block.n_rows if block else 0)
         with self._copy(room) as file:
-            own = file[layout.OWN]
-            there = int(own.attrs["n_done"])
+            there = int(file.attrs["n_structures"])
             if self._written and self._written[0] >= there:
                 layout.append(file, self._written[1])
             if block:
                 layout.append(file, block)
-            for name, value in {**self._attributes, **attributes}.items():
-                own.attrs[name] = value
-            n_done = int(own.attrs["n_done"])
-        _sync(self._spare)
-        self._swap()
+            n_done = int(file.attrs["n_structures"])
+            if n_done < n_rows:
+                # It had to begin anew: it is not complete.
+                attributes = {}
+            layout.set_attributes(file, {**self._attributes, **attributes})
+        assert self._spare is not None
+        sync(self._spare)
+        self._swap(n_done)
         # The copy that comes next has all but what was new now.
-        self._written = (self._n_done, block) if block else None
+        self._written = (n_done - block.n_rows, block) if block else None
         self._waiting, self._n_done = [], n_done
+        if n_done < n_rows:
+            raise StoreError(
+                f"{str(self.path)!r} was removed while the run went on, with {n_rows - n_done} "
+                f"structures that had been finished before. It holds the {n_done} others; go on "
+                "with resume=True."
+            )
 
     def _copy(self, room: int) -> Any:
         """Open the other copy, on a disk that has room for what is to be added."""
-        if self._spare.exists():
+        if self._spare is not None:
             try:
                 return _opened(self._spare, room)
             except OSError:
                 # Somebody still reads it, from when it was the first.
-                self._spare.unlink()
-        shutil.copyfile(self._real, self._spare)
+                self._remove_spare()
+        if _identity(self._real) == self._ours:
+            self._spare = create_beside(self._real, _NEXT)
+            shutil.copyfile(self._real, self._spare, follow_symlinks=False)
+        else:
+            self._begin()
+        assert self._spare is not None
         return _opened(self._spare, room)
 
-    def _swap(self) -> None:
-        """Put the new file into place; the old one becomes the copy."""
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                self._old.unlink()
-            os.link(self._real, self._old)
-            kept = True
-        except OSError:
-            # No hard links on this file system: the copy is made anew each time.
-            kept = False
-        os.replace(self._spare, self._real)
-        if kept:
-            # The store has its new rows: what fails now must not write them again.
-            with contextlib.suppress(OSError):
-                os.replace(self._old, self._spare)
+    def _begin(self) -> None:
+        """Make the other copy a store without structures."""
+        self._spare = create_beside(self._real, _NEXT)
+        _reserve(self._spare, layout.ROOM)
+        # Space that is given up when a last chunk grows is used again, the next time too.
+        new: dict[str, Any] = {"fs_strategy": "fsm", "fs_persist": True, "libver": layout.LIBVER}
+        with h5py.File(self._spare, "w", **new) as file:
+            layout.create(file, self._attributes)
+        sync(self._spare)
 
-    def _forget_copies(self) -> None:
-        for path in (self._spare, self._old):
+    def _swap(self, n_done: int) -> None:
+        """Put the new file into place; the old one becomes the copy."""
+        assert self._spare is not None
+        spare, found = self._spare, _identity(self._real)
+        if found is None:
+            log.warning("%s was removed while the run went on; it is there again", self.path)
+        elif found != self._ours:
+            self._move_aside(n_done)
+        old: Path | None = spare.with_name(f".{self._real.name}.{secrets.token_hex(4)}.{_LAST}")
+        try:
+            os.link(self._real, old, follow_symlinks=False)
+        except (OSError, NotImplementedError):
+            # No hard links on this file system: the copy is made anew each time.
+            old = None
+        try:
+            os.replace(spare, self._real)
+        except OSError:
+            if old is not None:
+                old.unlink(missing_ok=True)
+            raise
+        self._spare, self._ours = old, _identity(self._real)
+
+    def _move_aside(self, n_done: int) -> None:
+        """Save the structures of this run beside what somebody put into its place."""
+        assert self._spare is not None
+        real = self._real
+        kept = real.with_name(f"{real.stem}-{secrets.token_hex(4)}{real.suffix}")
+        os.replace(self._spare, kept)
+        self._spare = None
+        self._waiting = []
+        raise StoreError(
+            f"{str(self.path)!r} was replaced by another file while the run went on. That file was "
+            f"left alone; the {n_done} structures that this run finished are in {str(kept)!r}. "
+            "Give it the name of the output, and go on with resume=True."
+        )
+
+    def _remove_spare(self) -> None:
+        if self._spare is not None:
             with contextlib.suppress(OSError):
-                path.unlink()
+                self._spare.unlink()
+            self._spare = None
 
     @contextlib.contextmanager
     def _errors(self) -> Any:
         try:
             yield
+        except StoreError:
+            raise
         except (OSError, RuntimeError, KeyError) as error:
-            with contextlib.suppress(OSError):
-                self._spare.unlink()
-            full = getattr(error, "errno", None) in _FULL
-            full = full or "No space left" in str(error)
-            what = "no space is left on the device" if full else str(error)
+            self._remove_spare()
             raise StoreError(
-                f"{str(self.path)!r} cannot be written: {what}. It holds the {self._n_done} "
-                "structures that were written before; make room and go on with resume=True."
+                f"{str(self.path)!r} cannot be written: {why_not_written(error)}. It holds the "
+                f"{self._n_done} structures that were written before; go on with resume=True."
             ) from error
 
 
-class _Lock:
-    """Keep a second run away from a store, as long as the process lives."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path.with_name(f".{path.name}.lock")
-        self._file: int | None = None
-        try:
-            import fcntl
-        except ImportError:  # there are no such locks on Windows
-            return
-        try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StoreError(f"{str(path)!r} cannot be written: {error}.") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its last owner may just have removed it.
-            if not self._path.exists() or os.fstat(file).st_ino != self._path.stat().st_ino:
-                raise BlockingIOError
-        except BlockingIOError:
-            owner = os.read(file, 200).decode(errors="replace")
-            os.close(file)
-            raise StoreError(
-                f"{str(path)!r} is being written by another run ({owner or 'unknown'}). Wait for "
-                "it, stop it, or choose another name."
-            ) from None
-        except OSError as error:  # some network file systems know no locks
-            log.warning("%s cannot be locked: %s", path, error)
-            os.close(file)
-            self._path.unlink()
-            return
-        os.ftruncate(file, 0)
-        os.write(file, f"process {os.getpid()} on {os.uname().nodename}".encode())
-        self._file = file
-
-    def release(self) -> None:
-        """Let others write."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._path.unlink()
-            os.close(self._file)
-            self._file = None
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Tell a file from others that may come into its place."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size
 
 
 def _opened(path: Path, room: int) -> Any:
     _reserve(path, room)
-    return h5py.File(path, "r+")
+    return h5py.File(path, "r+", libver=layout.LIBVER)
 
 
 def _reserve(path: Path, room: int) -> None:
@@ -247,9 +267,3 @@ def _reserve(path: Path, room: int) -> None:
             # Some file systems cannot.
             if error.errno in _FULL:
                 raise
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold a file before its name says so."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
