@@ -156,10 +156,10 @@ class StoreFile:
         except KupsRelaxError:
             raise
         except Exception as error:
-            text = " ".join(str(error).split())[:200]
+            text = " ".join(str(error).split())[:200].strip("'\"")
             raise DamagedError(
-                f"{str(self.path)!r}: {what} is damaged and cannot be read "
-                f"({type(error).__name__}: {text}). The command kups-relax check says which "
+                f"{str(self.path)!r}: {what} is damaged, or not as stores have it "
+                f"({text or type(error).__name__}). The command kups-relax check says which "
                 "structures are whole, and saves them."
             ) from error
 
