@@ -16,7 +16,7 @@ from kups_relax._files import why_not_written
 from kups_relax._memory import Result
 from kups_relax._record import Record
 from kups_relax._result import Results
-from kups_relax.errors import KupsRelaxError, LeftOutWarning, OptionError, StoreError
+from kups_relax.errors import DamagedError, KupsRelaxError, LeftOutWarning, OptionError, StoreError
 from kups_relax.relaxation import Saved, is_checkpoint, read_checkpoint, write_checkpoint
 
 log = logging.getLogger("kups_relax")
@@ -199,12 +199,14 @@ class _Stored(Keeper):
     def _go_on(self, options: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
         there = self._store.Store(self._path)
         _compare(self._path, there.options, options)
-        damaged = self._store.check(there).damaged
-        if damaged:
+        try:
+            self._store.verify(there)
+        except DamagedError as error:
+            n = len(self._store.check(there).damaged)
             raise StoreError(
-                f"{str(self._path)!r} is damaged: {len(damaged)} of its {len(there)} structures "
-                f"are not whole. {next(iter(damaged.values()))}"
-            )
+                f"{str(self._path)!r} is damaged: {n} of its {len(there)} structures are not "
+                f"whole. {error}"
+            ) from error
         self._done = there.done
         versions = self._store.versions()
         if there.versions != versions:

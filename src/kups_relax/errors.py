@@ -52,6 +52,10 @@ class StoreError(KupsRelaxError):
     """A result file cannot be read or written."""
 
 
+class DamagedError(StoreError):
+    """Data of a store cannot be read, or are not those that were written."""
+
+
 class KeyMismatchError(KupsRelaxError, ValueError):
     """Keys of an Index or a Table are duplicate, missing, or foreign to each other."""
 

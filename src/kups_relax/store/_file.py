@@ -15,7 +15,7 @@ import h5py
 import h5py.h5l
 import numpy as np
 
-from kups_relax.errors import KupsRelaxError, StoreError
+from kups_relax.errors import DamagedError, KupsRelaxError, StoreError
 from kups_relax.store import _layout as layout
 from kups_relax.store._layout import DATASETS, ENDS, MAIN, text_of
 
@@ -28,10 +28,6 @@ _MOST = 1 << 30
 # Times that a file is read which a run replaces meanwhile.
 _TRIES = 5
 _FILTERS = [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32]
-
-
-class DamagedError(StoreError):
-    """Data of a store that cannot be read, or are not those that were written."""
 
 
 class StoreFile:
