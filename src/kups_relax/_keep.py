@@ -7,15 +7,17 @@ import json
 import logging
 import os
 import shlex
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kups_relax import io
+from kups_relax._bits import continued, differences
 from kups_relax._memory import Result
 from kups_relax._record import Record
 from kups_relax._result import Results
-from kups_relax.errors import KupsRelaxError, LeftOutWarning, OptionError, StoreError
+from kups_relax.errors import BitsWarning, KupsRelaxError, LeftOutWarning, OptionError, StoreError
 from kups_relax.relaxation import Saved, read_checkpoint, write_checkpoint
 
 log = logging.getLogger("kups_relax")
@@ -136,6 +138,7 @@ class _Stored(Keeper):
         from kups_relax import store
 
         self._store, self._path = store, path
+        self._checkpoint = path.with_name(f"{path.name}.checkpoint")
         self._left_out = io.LeftOut(path, "a store")
         self._done: dict[int, bytes] = {}
         attributes = store.attributes(options)
@@ -155,7 +158,6 @@ class _Stored(Keeper):
         except BaseException:
             self._writer.close()
             raise
-        self._checkpoint = path.with_name(f"{path.name}.checkpoint")
         self._run = str(attributes["run"])
 
     def _check_place(self, *, overwrite: bool) -> None:
@@ -171,8 +173,16 @@ class _Stored(Keeper):
         _compare(self._path, there.options, options)
         self._done = there.done
         versions = self._store.versions()
-        if there.versions != versions:
-            versions = {**there.versions, "resumed with": versions}
+        begun = len(there) or self._checkpoint.exists()
+        if begun and (others := differences(there.versions, versions)):
+            warnings.warn(
+                f"{str(self._path)!r} goes on in another environment, in which the same structure "
+                f"may get other bits: {'; '.join(others)}. Resume it where it was begun if bits "
+                "matter, or begin again with overwrite=True.",
+                BitsWarning,
+                stacklevel=2,
+            )
+        versions = continued(there.versions, versions) if begun else versions
         attributes = {**attributes, "run": there.run, "versions": json.dumps(versions)}
         self._writer.go_on(len(there), attributes)
         return there.run

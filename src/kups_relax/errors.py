@@ -64,6 +64,10 @@ class LeftOutWarning(UserWarning):
     """A file was written without something that its format cannot hold; the message names it."""
 
 
+class BitsWarning(UserWarning):
+    """A run goes on where the same structure may get other bits; the message names what differs."""
+
+
 class UnknownStructureError(KupsRelaxError, KeyError, IndexError):
     """There is no structure of this id, or at this position."""
 

@@ -131,6 +131,8 @@ def format_option(value: Any) -> str:
         items = [f"{key} {format_option(one)}" for key, one in value.items() if key != "name"]
         name = str(value.get("name", ""))
         return f"{name}{': ' if name and items else ''}{', '.join(items)}"
+    if isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
+        return "; ".join(map(format_option, value))
     return str(value)
 
 
