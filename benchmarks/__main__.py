@@ -40,6 +40,7 @@ NAMES = (
     "odd_outputs",
     "settings",
     "kills",
+    "stops",
     "xtb",
     "interop",
     "evaluations",

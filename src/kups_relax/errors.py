@@ -28,6 +28,16 @@ def described(error: BaseException, most: int = 300) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def printable(text: str) -> str:
+    r"""Escape what would move a terminal's cursor, change its colours, or begin another line.
+
+    Example:
+        >>> print(printable("a\x1b[31m\nb"))
+        a\x1b[31m\nb
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class KupsRelaxError(Exception):
     """Base of every error that kups_relax raises on purpose."""
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kups_relax.cli._words import for_shell, printable
+from kups_relax.cli._words import for_shell
+from kups_relax.errors import printable
 
 # Structures of a table that somebody still reads, and failures.
 MOST_ROWS = 50
