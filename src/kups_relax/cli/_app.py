@@ -355,4 +355,8 @@ def run() -> int:
         text = "\n".join(map(printable, str(error).split("\n")))
         print(f"kups-relax: {_words.for_shell(text)}", file=sys.stderr)
         return UNUSABLE
+    except OSError as error:
+        # A full disk, or standard output that is closed.
+        print(f"kups-relax: {printable(errors.described(error))}", file=sys.stderr)
+        return UNUSABLE
     return OK

@@ -45,5 +45,6 @@ def _flushed(status: int) -> int:
         # A reader that has seen enough, such as `head`, has no use for a message.
         if error.errno != errno.EPIPE:
             print(f"kups-relax: standard output cannot be written: {error}", file=sys.stderr)
+            return 2
         return max(status, 1)
     return status
