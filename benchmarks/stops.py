@@ -34,6 +34,9 @@ _NOISE = ("Traceback", "Exception ignored", "terminate called", "FATAL", "Fatal 
 
 def main() -> dict[str, Any]:
     """Stop runs, one after the other, and look at what they say and leave."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background of a script; what this one starts would ignore it, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     draw, kinds = random.Random(0), collections.Counter()
     seconds: list[float] = []
     after_word: list[float] = []

@@ -4,7 +4,6 @@ import abc
 import contextlib
 import dataclasses
 import json
-import logging
 import os
 import shlex
 import warnings
@@ -14,13 +13,12 @@ from typing import Any
 
 from kups_relax import io
 from kups_relax._bits import continued, differences
+from kups_relax._log import log
 from kups_relax._memory import Result
 from kups_relax._record import Record
 from kups_relax._result import Results
 from kups_relax.errors import BitsWarning, KupsRelaxError, LeftOutWarning, OptionError, StoreError
 from kups_relax.relaxation import Saved, read_checkpoint, write_checkpoint
-
-log = logging.getLogger("kups_relax")
 
 
 def keeper(

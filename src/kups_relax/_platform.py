@@ -1,7 +1,6 @@
 """What the installed JAX must be fit for, and what it needs of the system."""
 
 import gc
-import logging
 import os
 import re
 from collections.abc import Hashable
@@ -10,9 +9,8 @@ from typing import Any
 
 import jax
 
+from kups_relax._log import log
 from kups_relax.errors import KupsRelaxError
-
-log = logging.getLogger("kups_relax")
 
 # Share of the memory maps that Linux allows a process, from which on programs are given up.
 FULL = 0.6

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import hashlib
-import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ import numpy as np
 
 from kups_relax import coordinates, io, optimizers, potentials
 from kups_relax._keep import Keeper, keeper
+from kups_relax._log import log
 from kups_relax._progress import Progress
 from kups_relax._record import Record
 from kups_relax._result import Results
@@ -43,7 +43,6 @@ from kups_relax.relaxation import (
     size_class,
 )
 
-log = logging.getLogger("kups_relax")
 # What becomes of single structures: a name of its own, so that it can be silenced alone.
 
 # What runs within `one_caution` have warned of.

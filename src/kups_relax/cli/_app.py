@@ -1,5 +1,6 @@
 """Commands, their options, and what they print."""
 
+import contextlib
 import pathlib
 import sys
 import time
@@ -342,6 +343,9 @@ def run() -> int:
         BaseException: What a signal asked for, whatever libraries have made of it.
     """
     warnings.showwarning = _print.show_warning
+    with contextlib.suppress(AttributeError):
+        # Where a terminal cannot show a letter, its number is better than an error.
+        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore
     try:
         app(prog_name="kups-relax")
     except SystemExit as end:

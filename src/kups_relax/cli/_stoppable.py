@@ -1,12 +1,12 @@
 """Input of a run that may be stopped, and what is left of one that was."""
 
-import shlex
+import re
 import sys
 from pathlib import Path
 
 from kups_relax import errors
 from kups_relax.cli._stopping import was_asked
-from kups_relax.errors import printable
+from kups_relax.errors import printable, shell_word
 from kups_relax.io import Entry, Stream, store_of
 
 
@@ -37,6 +37,14 @@ def what_is_left(output: Path | None) -> str:
             left = f"nothing is in {path} yet"
         else:
             words = [w for w in sys.argv[1:] if w not in ("--overwrite", "--resume")]
-            again = shlex.join(["kups-relax", *words, "--resume"])
+            # Words behind -- are paths.
+            place = words.index("--") if "--" in words else len(words)
+            words.insert(place, "--resume")
+            again = " ".join(["kups-relax", *map(_word, words)])
             left = f"{path} holds {n_done} finished structures. Go on with: {again}"
     return printable(f"stopped; {left}")
+
+
+def _word(text: str) -> str:
+    """Write an argument as it was given: those that begin with a dash are options."""
+    return text if re.fullmatch(r"-[-\w]*", text, re.ASCII) else shell_word(text)

@@ -5,7 +5,6 @@ The caller's thread reads structures and queues them (`_queues`); worker threads
 waits for what becomes of it.
 """
 
-import logging
 import math
 import os
 import queue
@@ -17,6 +16,7 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
+from kups_relax._log import log
 from kups_relax._settings import Settings, own
 from kups_relax._threads import THREAD, join, join_all, start
 from kups_relax.potentials import EnergyModel, HostPotential, Session
@@ -25,8 +25,6 @@ from kups_relax.relaxation._checkpoint import Saved
 from kups_relax.relaxation._jobs import Job, Outcome, Refused
 from kups_relax.relaxation._pace import Pace
 from kups_relax.relaxation._queues import Queues
-
-log = logging.getLogger("kups_relax")
 
 # Takes what a structure got; None, now and then, where nothing has been finished.
 Sink: TypeAlias = Callable[[Outcome | Refused | None], None]
