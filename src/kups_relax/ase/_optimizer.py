@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Iterator
 from os import PathLike
 from typing import IO, Any
 
@@ -10,16 +11,18 @@ from ase.io.jsonio import read_json
 from ase.io.trajectory import Trajectory
 from ase.mep.neb import BaseNEB
 from ase.optimize import RestartError
+from ase.optimize.optimize import DEFAULT_MAX_STEPS
 from ase.optimize.optimize import Optimizer as AseOptimizer
 from ase.utils.abc import Optimizable
 
 from kups_relax import optimizers
+from kups_relax._checks import FLAG, NOT_NEGATIVE, POSITIVE, FileName, Whole
 from kups_relax._settings import check_environment, own
 from kups_relax.ase._checked import Checked
 from kups_relax.ase._filters import allowed_step, cell_rows
 from kups_relax.ase._guess import Guess
 from kups_relax.ase._one_system import OneSystem
-from kups_relax.errors import OptionError, StoreError, StructureError
+from kups_relax.errors import OptionError, StoreError, StructureError, shown
 from kups_relax.optimizers import Chain, MaxStepSize, Scale, ScaleByAseLbfgs, ZoomLineSearch
 
 File = str | PathLike[str]
@@ -92,6 +95,10 @@ class Optimizer(AseOptimizer):
         **kwargs: Any,
     ) -> None:
         check_environment()
+        restart = FileName(none=True)("restart", restart)
+        opened = FileName(none=True, opened=True)
+        logfile, trajectory = opened("logfile", logfile), opened("trajectory", trajectory)
+        append_trajectory = FLAG("append_trajectory", append_trajectory)
         if not hasattr(atoms, "__ase_optimizable__"):
             raise StructureError(
                 f"{type(atoms).__name__} is nothing that ASE can optimize: it has no "
@@ -111,8 +118,40 @@ class Optimizer(AseOptimizer):
         self.optimizable: Any = Checked(self.optimizable, atoms)
 
     def _longest_step(self, maxstep: float | None) -> float:
-        """Return a longest step, or ASE's default where there is none, Angstrom."""
-        return self.defaults["maxstep"] if maxstep is None else maxstep
+        """Return a longest step, or ASE's default where there is none, Angstrom.
+
+        Raises:
+            OptionError: It is no positive number.
+        """
+        return POSITIVE("maxstep", self.defaults["maxstep"] if maxstep is None else maxstep)
+
+    def run(self, fmax: float = 0.05, steps: int = DEFAULT_MAX_STEPS) -> bool:
+        """Move until no force is longer than a threshold.
+
+        Args:
+            fmax: The threshold, eV/Angstrom.
+            steps: Moves allowed to this call.
+
+        Returns:
+            Whether it was reached.
+
+        Raises:
+            OptionError: An option has a value that makes no sense.
+            CalculatorError: The calculator is missing, or does not give what is needed of it.
+        """
+        return super().run(*_checked_run(fmax, steps))
+
+    def irun(self, fmax: float = 0.05, steps: int = DEFAULT_MAX_STEPS) -> Iterator[bool]:
+        """Do as `run`, one move at a time: yields whether the threshold has been reached.
+
+        Args:
+            fmax: The threshold, eV/Angstrom.
+            steps: Moves allowed to this call.
+
+        Raises:
+            OptionError: An option has a value that makes no sense.
+        """
+        return super().irun(*_checked_run(fmax, steps))
 
     def initialize(self) -> None:
         """Start without a history."""
@@ -376,16 +415,15 @@ class LBFGS(Optimizer):
         self.maxstep = self._longest_step(maxstep)
         if self.maxstep > 1.0:
             raise OptionError(f"maxstep is {self.maxstep}; it must be at most 1 Angstrom.")
-        if not damping > 0:
-            raise OptionError(f"damping is {damping}; it must be greater than 0.")
-        self.damping = damping
+        self.damping = damping = POSITIVE("damping", damping)
+        use_line_search = FLAG("use_line_search", use_line_search)
         chain = optimizers.get(optimizer)
         match chain:
             case Chain((ScaleByAseLbfgs() as scale, MaxStepSize(), Scale())):
                 search = [_search(self.maxstep)] if use_line_search else []
             case _:
                 raise OptionError(
-                    f"optimizer is {optimizer!r}; LBFGS takes 'ase-lbfgs' or 'lbfgs'. "
+                    f"optimizer is {shown(optimizer)}; LBFGS takes 'ase-lbfgs' or 'lbfgs'. "
                     "kups_relax.ase.Optimizer takes any."
                 )
         given = {"memory_size": memory, "alpha": alpha}
@@ -393,3 +431,7 @@ class LBFGS(Optimizer):
         self.memory, self.alpha = scale.memory_size, scale.alpha
         transform = optimizers.chain(scale, MaxStepSize(self.maxstep), Scale(-damping), *search)
         super().__init__(atoms, transform, restart, logfile, trajectory, **kwargs)
+
+
+def _checked_run(fmax: Any, steps: Any) -> tuple[float, int]:
+    return NOT_NEGATIVE("fmax", fmax), Whole(most=2**63 - 1)("steps", steps)

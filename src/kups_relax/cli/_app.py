@@ -333,8 +333,11 @@ for command in (_lists.potentials, _lists.optimizers, _stores.info, _stores.expo
     app.command()(command)
 
 
-def run() -> int:
+def run(words: list[str] | None = None) -> int:
     """Run the command; errors that users can mend become one line and exit status 2.
+
+    Args:
+        words: What follows the command's name; None: what the process was given.
 
     Returns:
         The exit status.
@@ -347,7 +350,7 @@ def run() -> int:
         # Where a terminal cannot show a letter, its number is better than an error.
         sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore
     try:
-        app(prog_name="kups-relax")
+        app(words, prog_name="kups-relax")
     except SystemExit as end:
         stop = was_asked()
         if stop is not None and end.code == INTERRUPTED:
