@@ -6,7 +6,8 @@ from typing import IO, Any
 
 from kups_relax import optimizers
 from kups_relax._checks import FLAG, NOT_NEGATIVE, POSITIVE
-from kups_relax.ase._optimizer import LBFGS, Optimizer
+from kups_relax.ase._lbfgs import LBFGS
+from kups_relax.ase._optimizer import Optimizer
 from kups_relax.errors import OptionError, shown
 
 File = str | PathLike[str]

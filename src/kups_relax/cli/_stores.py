@@ -90,6 +90,7 @@ def report(
     from kups_relax.report import write_report
 
     begin()
+    results = store.open(path)
     output = output or path.with_suffix(".html")
-    write_report(store.open(path), output, overwrite=overwrite)
+    write_report(results, output, overwrite=overwrite)
     print(printable(f"written to {output}"))

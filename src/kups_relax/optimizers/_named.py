@@ -241,8 +241,8 @@ def get(optimizer: Any) -> Transform[Any]:
         return as_transform(load(optimizer, "optimizer"))
     if name not in NAMED:
         raise OptionError(
-            f"there is no optimizer {shown(name)}; expected one of {', '.join(NAMED)}, or {FORM}; in "
-            "Python also an optimizer built with kups_relax.optimizers or optax."
+            f"there is no optimizer {shown(name)}; expected one of {', '.join(NAMED)}, or {FORM}; "
+            "in Python also an optimizer built with kups_relax.optimizers or optax."
             f"{did_you_mean(name, NAMED)}"
         )
     return build(NAMED[name], name, options)

@@ -153,4 +153,5 @@ class FromOptax:
             return POSITIVE(of, value)
         if name == "learning_rate" and callable(value) and can_hash(value):
             return value
-        return Number(none=default is None)(of, value)
+        unset = inspect.signature(_MAKERS[self.name]).parameters[name].default is None
+        return Number(none=unset)(of, value)
