@@ -40,6 +40,7 @@ NAMES = (
     "odd_outputs",
     "settings",
     "kills",
+    "stops",
     "xtb",
     "evaluations",
     "preconditioned_cost",

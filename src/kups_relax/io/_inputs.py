@@ -1,7 +1,6 @@
 """Split input into items with their places, and find the files of paths."""
 
 import glob
-import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -10,12 +9,11 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from kups_relax._log import log
 from kups_relax.data._structure import Structure
 from kups_relax.errors import StructureError
 from kups_relax.io._entries import Unreadable
 from kups_relax.io._invented import format_of
-
-log = logging.getLogger("kups_relax")
 
 EXPECTED = "Expected ase.Atoms, RDKit Mols, paths of structure files, or a list of these."
 FORMATS = (

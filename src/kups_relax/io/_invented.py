@@ -4,7 +4,6 @@ Most formats name the element of each atom. The others are refused here, with th
 elements, unless what is in them leaves no choice; then the guess is logged.
 """
 
-import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,6 @@ from kups_relax.data._symbols import SYMBOLS
 if TYPE_CHECKING:
     import ase
 
-log = logging.getLogger("kups_relax")
 
 # Bytes of a file that tell its format.
 _HEAD = 4096

@@ -1,10 +1,10 @@
 """From whatever chemists have to structures, in the caller's order."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kups_relax._log import log
 from kups_relax.data._structure import Structure
 from kups_relax.errors import StructureError
 from kups_relax.io._count import Counter
@@ -45,8 +45,6 @@ from kups_relax.io._molecules import (
     entries_from_smiles,
 )
 from kups_relax.io._xyz import read_frames
-
-log = logging.getLogger("kups_relax")
 
 # Characters of an error of ASE's that are shown.
 _SHOWN = 200

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax._checks import FLAG, NOT_NEGATIVE, settle
 from kups_relax.data import Field, Structure, Terms
 from kups_relax.ops import fold
 from kups_relax.potentials._base import Evaluation, Potential
-from kups_relax.potentials._cutoff import check_cutoff
 from kups_relax.potentials._half_list import (
     HALF_LIST_FIELDS,
     edge_vectors,
@@ -100,7 +100,7 @@ class EMT(Potential):
     toy_elements: bool = dataclasses.field(default=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_cutoff(None, None, self.skin)
+        settle(self, skin=NOT_NEGATIVE, asap_cutoff=FLAG, toy_elements=FLAG)
 
     @property
     def coarse(self) -> Mapping[str, int]:

@@ -58,7 +58,7 @@ class LennardJones(PairPotential):
     def __post_init__(self) -> None:
         object.__setattr__(self, "epsilon", freeze("epsilon", self.epsilon))
         object.__setattr__(self, "sigma", freeze("sigma", self.sigma))
-        check_cutoff(self.cutoff, self.onset, self.skin)
+        check_cutoff(self)
 
     def mixed(self, structure: Structure) -> Sequence[np.ndarray]:
         """See `PairPotential.mixed`."""

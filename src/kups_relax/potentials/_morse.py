@@ -57,9 +57,9 @@ class Morse(PairPotential):
     def __post_init__(self) -> None:
         for name in ("epsilon", "r0", "rho0"):
             object.__setattr__(self, name, freeze(name, getattr(self, name)))
+        check_cutoff(self)
         if self.cutoff is not None and self.onset is None:
             object.__setattr__(self, "onset", 0.7 * self.cutoff)
-        check_cutoff(self.cutoff, self.onset, self.skin)
 
     def mixed(self, structure: Structure) -> Sequence[np.ndarray]:
         """See `PairPotential.mixed`."""

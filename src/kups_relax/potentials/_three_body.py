@@ -8,8 +8,8 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import numpy as np
 
+from kups_relax._checks import NOT_NEGATIVE, settle
 from kups_relax.data import Field, Structure, Terms
-from kups_relax.errors import OptionError
 from kups_relax.ops import fold
 from kups_relax.potentials._base import Evaluation, Potential
 from kups_relax.potentials._near import Near, near, near_arrays, near_fields
@@ -128,8 +128,7 @@ class ThreeBody(Potential):
         Raises:
             OptionError: They make no sense.
         """
-        if not 0 <= self.skin < np.inf:
-            raise OptionError(f"skin is {self.skin}; it must be a finite number, at least 0.")
+        settle(self, skin=NOT_NEGATIVE)
         frozen = freeze_triplets(type(self).__name__, self.record, self.triplets)
         object.__setattr__(self, "triplets", frozen)
         return frozen

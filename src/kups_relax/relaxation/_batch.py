@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax._log import log
 from kups_relax._platform import make_room
 from kups_relax.data import Terms
 from kups_relax.errors import CapacityError, PotentialError, StructureError, described
@@ -23,8 +23,6 @@ from kups_relax.relaxation._pace import Pace
 from kups_relax.relaxation._status import ADVICE, Status
 from kups_relax.relaxation._step import Program, TileState, advance, load, settle
 from kups_relax.relaxation._tiles import Tile
-
-log = logging.getLogger("kups_relax")
 
 # Steps between two looks at the clock and at Ctrl-C; a tile returns earlier when it has lanes to
 # refill.
