@@ -2,4 +2,6 @@
 
 from kups_relax.neighbors._list import neighbor_list as neighbor_list
 from kups_relax.neighbors._matrix import NeighborMatrix as NeighborMatrix
+from kups_relax.neighbors._matrix import distinct_images as distinct_images
 from kups_relax.neighbors._matrix import neighbor_matrix as neighbor_matrix
+from kups_relax.neighbors._matrix import reverse_slots as reverse_slots
