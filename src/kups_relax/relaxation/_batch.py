@@ -26,9 +26,9 @@ from kups_relax.relaxation._tiles import Tile
 
 log = logging.getLogger("kups_relax")
 
-# Steps between two looks at the clock and at Ctrl-C; a tile returns earlier when it has lanes to
-# refill.
-BUDGET = 200
+# Steps between two looks at the clock and at Ctrl-C, and steps times atoms, as those of large
+# structures take long. A tile returns earlier when it has lanes to refill.
+BUDGET, WORK = 200, 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Batch:
                         self._tile.start(self._moves, self._guide),
                         limits.fmax,
                         limits.max_steps,
-                        np.int32(BUDGET),
+                        np.int32(self._budget()),
                         np.int32(keep_running),
                     )
                 # Raises what the device raised.
@@ -213,6 +213,10 @@ class Batch:
         if len(stale):
             self._terms = None
         return outcomes, grown
+
+    def _budget(self) -> int:
+        """Steps until the host looks again; no result depends on it."""
+        return max(1, min(BUDGET, WORK // (self.size.n_atoms * self.size.n_lanes)))
 
     def _put_on_device(self) -> None:
         if self._terms is None and not self.program.on_host:
