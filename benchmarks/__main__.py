@@ -32,6 +32,7 @@ NAMES = (
     "held",
     "noise",
     "neighbors",
+    "large",
     "constraints",
     "potentials",
     "stream",

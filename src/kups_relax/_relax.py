@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -37,11 +37,11 @@ from kups_relax.relaxation import (
     Refused,
     Scheduler,
     axis_lengths,
-    check_range,
     fitted,
     gives_stress,
     has_volume,
     max_workers,
+    prepare,
     size_class,
 )
 
@@ -299,8 +299,8 @@ def _job(
         entry.check_resolution(dtype)
         moving, moves = coordinates.coordinates_of(entry, cell)
         form = potential.specialize(entry)
-        prepared: Mapping[str, np.ndarray] = form.prepare(entry)
-        check_range(form, entry, prepared, dtype)
+        n_tiles = max_workers(form, n_workers)
+        prepared = prepare(form, entry, dtype, n_tiles)
         lengths = axis_lengths(form, prepared) | axis_lengths(moving, moves)
         size = size_class(form, entry.n_atoms, lengths)
         guide, hints = None, None
@@ -314,7 +314,7 @@ def _job(
                 "needs. Relax with cell=None, or with another potential."
             )
         program = Program(form, optimizer, moving, stress=stress, guide=guide)
-        size = fitted(program, size, np.dtype(dtype), max_workers(form, n_workers))
+        size = fitted(program, size, np.dtype(dtype), n_tiles)
     except (StructureError, PotentialError, CapacityError) as error:
         return Refused(number, entry, str(error))
     except Exception as error:  # whatever a potential of the user's own may raise

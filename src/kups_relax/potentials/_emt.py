@@ -18,12 +18,11 @@ from kups_relax.potentials._half_list import (
     edge_vectors,
     for_each_row,
     half_list,
-    image_offsets,
     in_one_axis,
     sum_over_edges,
     take,
 )
-from kups_relax.potentials._neighbor_sums import find_pairs, stress, virial
+from kups_relax.potentials._neighbor_sums import find_pairs, image_offsets, stress, virial
 from kups_relax.potentials._species import refuse_elements, symbols_of
 
 # E0 (eV), s0 (bohr), V0 (eV), eta2, kappa, lambda (1/bohr), n0 (1/bohr^3). Metals: table 1 of the

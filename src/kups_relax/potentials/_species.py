@@ -1,6 +1,6 @@
 """Check what a potential needs of a structure: elements, their parameters, axes, charge."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,27 @@ def freeze(name: str, value: Any) -> Parameter:
     return tuple(sorted((symbol, POSITIVE(name, number)) for symbol, number in items))
 
 
-def per_atom(potential: str, name: str, value: Parameter, structure: Structure) -> np.ndarray:
-    """(n_atoms,) the parameter of each atom.
+def parameters_of(
+    potential: str, options: Any, names: Sequence[str], structure: Structure
+) -> np.ndarray:
+    """Look up the parameters of each atom.
+
+    Args:
+        potential: Its name, for messages.
+        options: Has an attribute for each name: what `freeze` made.
+        names: Of the parameters.
+        structure: Any.
+
+    Returns:
+        (n_names, n_atoms) float64.
 
     Raises:
         PotentialError: An element of the structure has none.
     """
+    return np.stack([_per_atom(potential, n, getattr(options, n), structure) for n in names])
+
+
+def _per_atom(potential: str, name: str, value: Parameter, structure: Structure) -> np.ndarray:
     if isinstance(value, float):
         return np.full(structure.n_atoms, value)
     known = dict(value if isinstance(value, tuple) else ())

@@ -13,7 +13,7 @@ from kups_relax.data import Field, Structure, Terms
 from kups_relax.ops import fold
 from kups_relax.potentials._base import Evaluation, Potential
 from kups_relax.potentials._near import Near, near, near_arrays, near_fields
-from kups_relax.potentials._neighbor_sums import stress
+from kups_relax.potentials._neighbor_sums import LIST_COARSE, stress
 from kups_relax.potentials._triplets import (
     Frozen,
     elements_of,
@@ -80,7 +80,7 @@ class ThreeBody(Potential):
     @property
     def coarse(self) -> Mapping[str, int]:
         """See `EnergyModel.coarse`."""
-        return {"neighbors": 4}
+        return LIST_COARSE
 
     @property
     def slack(self) -> float:
