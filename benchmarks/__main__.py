@@ -34,6 +34,7 @@ NAMES = (
     "neighbors",
     "constraints",
     "potentials",
+    "inputs",
     "stream",
     "orders",
     "poison",

@@ -28,7 +28,7 @@ _workers = Workers(_ase_reader.__file__)
 # Formats without lines, and those whose lines may be of any length.
 _BINARY = frozenset({"abinit-gsr", "cp2k-dcd", "db", "gpw", "lammps-dump-binary",
                      "netcdftrajectory", "traj"})  # fmt: skip
-_ONE_LINE = frozenset({"cjson", "exciting", "json", "nomad-json", "qbox", "vasp-xml", "xsd"})
+_ONE_LINE = frozenset({"cjson", "json", "nomad-json"})
 # Formats whose readers open other files, folders or servers.
 _ELSEWHERE: Mapping[str, str] = {
     "bundletrajectory": "a bundle is a folder; expected a file",
@@ -189,7 +189,7 @@ def _answers(
                 raise _died(worker, name, size) from error
         finally:
             if not ended:
-                worker.kill()
+                _workers.end(worker)
 
 
 def _failed(kind: str, text: str, name: str, size: int) -> StructureError:
@@ -203,7 +203,7 @@ def _failed(kind: str, text: str, name: str, size: int) -> StructureError:
 
 
 def _died(worker: Worker, name: str, size: int) -> StructureError:
-    status = worker.kill()
+    status = _workers.end(worker)
     if status == -signal.SIGXCPU:
         seconds = int(_ase_reader.SECONDS + size / _ase_reader.BYTES_A_SECOND)
         return StructureError(

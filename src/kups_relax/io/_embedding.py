@@ -45,15 +45,15 @@ def embed(mol: "Mol", n_wanted: int, seed: int, seconds: float) -> Answer:
             worker.ask((data, n_wanted, seed))
             answer = worker.answer(seconds)
         except TimeoutError as error:
-            worker.kill()
+            _workers.end(worker)
             raise TooSlow from error
         except (EOFError, OSError):
-            status = worker.kill()
+            status = _workers.end(worker)
             # One that waits too long ends; it may do so in the moment in which it is taken.
             if not waited:
                 return f"its process ended by itself (status {status}); expected coordinates"
         except BaseException:
-            worker.kill()
+            _workers.end(worker)
             raise
         else:
             _workers.give_back(worker)

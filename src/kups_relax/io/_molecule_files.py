@@ -15,8 +15,9 @@ from kups_relax.io._molecules import (
     require_rdkit,
 )
 
-# Atoms and characters of a molecule. RDKit's search for rings takes time and memory that grow with the square of a molecule: one of
-# 5,000 atoms in one ring takes 0.7 GB. No coordinates are found for SMILES half as long.
+# Characters of SMILES and atoms of a record. RDKit's search for rings takes time and memory that
+# grow with the square of a molecule: one ring of 5,000 atoms takes 0.7 GB. ETKDG finds coordinates
+# for none of that size in reasonable time.
 LONGEST_SMILES = 5_000
 LARGEST_RECORD = 10_000
 LONGEST_RECORD = 1 << 24

@@ -29,6 +29,9 @@ class Workers:
         self._program = program
         # Newest last, and the process that started them.
         self._idle: list[Worker] = []
+        # Those at work. Held here, a connection outlives the generators that use it, in whatever
+        # order these are collected: closed twice, its number could be another file's.
+        self._busy: set[Worker] = set()
         self._owner = 0
 
     def take(self) -> "tuple[Worker, bool]":
@@ -38,16 +41,29 @@ class Workers:
                 # After a fork they are the parent's.
                 self._owner = os.getpid()
                 self._idle.clear()
+                self._busy.clear()
             while self._idle:
                 worker = self._idle.pop()
                 if worker.is_idle():
+                    self._busy.add(worker)
                     return worker, True
-        return Worker(self._program), False
+        worker = Worker(self._program)
+        with _lock:
+            self._busy.add(worker)
+        return worker, False
 
     def give_back(self, worker: "Worker") -> None:
         """Let a process wait for more work."""
         with _lock:
+            self._busy.discard(worker)
             self._idle.append(worker)
+
+    def end(self, worker: "Worker") -> int | None:
+        """End a process at once, and return its exit status."""
+        status = worker.kill()
+        # Without the lock: a generator may be collected while it is held.
+        self._busy.discard(worker)
+        return status
 
 
 class Worker:
