@@ -35,6 +35,7 @@ NAMES = (
     "large",
     "constraints",
     "potentials",
+    "inputs",
     "stream",
     "orders",
     "poison",

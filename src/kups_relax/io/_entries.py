@@ -2,11 +2,12 @@
 
 import dataclasses
 import hashlib
+import itertools
 import math
 import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -39,6 +40,8 @@ class Unreadable:
     def __str__(self) -> str:
         return f"{self.id!r}: {self.reason}"
 
+
+T = TypeVar("T")
 
 Entry: TypeAlias = Structure | Unreadable
 
@@ -97,6 +100,14 @@ def formula_of(numbers: Any) -> str | None:
     first = ("C", "H") if "C" in names else ()
     order = sorted(names, key=lambda name: (first.index(name) if name in first else 2, name))
     return "".join(name + (str(names[name]) if names[name] > 1 else "") for name in order)
+
+
+def alone(items: Iterable[T]) -> Iterator[tuple[T, bool]]:
+    """Say of each whether it is the only one."""
+    source = iter(items)
+    first = list(itertools.islice(source, 2))
+    for item in itertools.chain(first, source):
+        yield item, len(first) == 1
 
 
 def unique(entries: Iterable[Entry]) -> Iterator[Entry]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kups_relax.data._symbols import SYMBOLS
+from kups_relax.io._lines import text_lines
+from kups_relax.io._opening import head_of
 
 if TYPE_CHECKING:
     import ase
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
 
 # Bytes of a file that tell its format.
 _HEAD = 4096
-# Digits of a number of atoms that are read, and the most that compression gains.
+# Characters of a line that are looked at.
+_LOOKED = 1000
+# Digits of a number of atoms that are read, and bytes that an atom takes: "0 0 0", and the end.
 _DIGITS = 18
-_DENSEST = 1000
+_SMALLEST = 5
 # A site with less of its element than this is not occupied by it alone.
 _OCCUPIED = 0.99
 # How far a mass may be from that of its element, amu.
@@ -51,13 +55,12 @@ def format_of(path: Path) -> str:
     Raises:
         Exception: Whatever ASE raises for a file that it cannot tell.
     """
-    from ase.io.formats import filetype, open_with_compression
+    from ase.io.formats import filetype
 
     # An absolute path: ASE takes names that begin with "postgres" or "mysql" for databases.
     name = str(path.absolute())
     if path.is_file():
-        with open_with_compression(name, "rb") as file:
-            head = file.read(_HEAD)
+        head = head_of(path, name, _HEAD)
         if head.startswith(b"ITEM: "):
             return "lammps-dump-text"
         if re.search(rb"^\s*\d+\s+atoms\s*(#.*)?$", head, re.M) and re.search(
@@ -67,35 +70,37 @@ def format_of(path: Path) -> str:
     return filetype(name)
 
 
-def objection_to_file(path: Path, kind: str) -> str | None:
-    """Say what a file does not say and its reader would make up.
+def objection_to_file(path: Path, kind: str, size: int) -> str | None:
+    """Say what a file does not say and its reader would make up, or says and cannot hold.
 
     Args:
         path: Of the file.
         kind: The format, as `format_of` names it.
+        size: Bytes that it holds.
 
     Returns:
         What is missing, and the way to say it; None where nothing is.
     """
-    from ase.io.formats import open_with_compression
-
+    name = str(path)
+    if kind == "netcdftrajectory":
+        return None if b"ASE" in head_of(path, name) else _no_elements(iter(()))
     reason = None
     if kind in _LOOK:
-        with open_with_compression(str(path.absolute()), "rb") as file:
-            reason = _LOOK[kind](line.decode("latin-1").rstrip("\r\n") for line in file)
+        reason = _LOOK[kind](line[:_LOOKED] for line in text_lines(path, name))
     if reason is None and kind in _ANNOUNCED:
-        with open_with_compression(str(path.absolute()), "rb") as file:
-            reason = _too_many(file.read(_HEAD), _ANNOUNCED[kind], path)
+        reason = _too_many(head_of(path, name, _HEAD), _ANNOUNCED[kind], size)
     return reason
 
 
-def _too_many(head: bytes, pattern: bytes, path: Path) -> str | None:
+def _too_many(head: bytes, pattern: bytes, size: int) -> str | None:
     """ASE makes room for all atoms that are announced before it looks for one."""
-    found = re.search(pattern, head, re.MULTILINE)
-    most = path.stat().st_size * (_DENSEST if path.suffix in (".gz", ".bz2", ".xz") else 1)
-    if found is None or (n := int(found.group(1)[:_DIGITS])) <= most:
+    found = re.search(pattern, head.replace(b"\r\n", b"\n"), re.MULTILINE)
+    if found is None:
         return None
-    return f"it announces {n} atoms, more than it can hold. Repair it."
+    n, most = sum(int(count[:_DIGITS]) for count in found.group(1).split()), size // _SMALLEST
+    if n <= most:
+        return None
+    return f"it announces {n} atoms; {size} bytes hold at most {most}. Repair it."
 
 
 def objection_to_frame(atoms: "ase.Atoms", kind: str) -> str | None:
@@ -324,28 +329,29 @@ def _shelx(lines: Iterator[str]) -> str | None:
     return None
 
 
-def _netcdf(lines: Iterator[str]) -> str | None:
-    head = next(lines, "") + next(lines, "")
-    return None if "ASE" in head else _no_elements(lines)
-
-
 _LOOK: Mapping[str, Callable[[Iterator[str]], str | None]] = {
     "lammps-dump-text": _lammps_dump,
     "lammps-dump-binary": _no_elements,
     "lammps-data": _lammps_data,
     "gromos": _gromos,
     "cp2k-dcd": _no_elements,
-    "netcdftrajectory": _netcdf,
     "proteindatabank": _protein,
     "vasp": _poscar,
     "res": _shelx,
 }
 
-# Where a file announces how many atoms it has.
+# Where a file announces how many atoms it has: a number, or several that are added.
 _ANNOUNCED: Mapping[str, bytes] = {
-    "lammps-dump-text": rb"^ITEM: NUMBER OF ATOMS\r?\n\s*(\d+)",
-    "lammps-data": rb"^\s*(\d+)\s+atoms\s*(?:#.*)?$",
+    "cfg": rb"^\s*Number of particles\s*=\s*(\d+)",
     "cube": rb"\A.*\n.*\n\s*-?(\d+)",
+    "gen": rb"\A\s*(\d+)",
+    "gromacs": rb"\A.*\n[ \t]*(\d+)",
+    "lammps-data": rb"^\s*(\d+)\s+atoms\s*(?:#.*)?$",
+    "lammps-dump-text": rb"^ITEM: NUMBER OF ATOMS\n\s*(\d+)",
+    "siesta-xv": rb"\A(?:.*\n){3}\s*(\d+)",
+    "struct_out": rb"\A(?:.*\n){3}\s*(\d+)",
+    "vasp": rb"\A(?:.*\n){5}(?:[ \t]*[A-Za-z].*\n)?[ \t]*(\d+(?:[ \t]+\d+)*)",
+    "xsf": rb"^\s*PRIMCOORD.*\n\s*(\d+)",
 }
 
 _NOTES: Mapping[str, str] = {
