@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from benchmarks.fuzz._verdict import KINDS
 # Seconds for imports and for what a generator prepares.
 _START = 300.0
 EXAMPLES = 20
+# A file and a line, by which faults are told apart: where an exception was raised.
+_PLACE = re.compile(r"\b\w+\.pyx?:\d+")
 _ROOT = Path(__file__).parents[2]
 
 
@@ -44,7 +47,11 @@ class Tally:
         """Count one case, and keep it as an example where it is of a new kind."""
         self.tried += 1
         self.counts[kind] += 1
-        key = (kind, text.partition(" @ ")[2] or text[:60])
+        key = (
+            kind,
+            _PLACE.findall(text)[:1] or text[:40],
+            case.partition(":")[0] if kind == "hang" else "",
+        )
         if kind != "clear" and not any(e["key"] == key for e in self.examples[:EXAMPLES]):
             example = {"kind": kind, "seed": seed, "index": index, "case": case, "text": text}
             self.examples.append({**example, "key": key})
@@ -97,7 +104,12 @@ def _run_some(
             stderr=errors,
             stdin=subprocess.DEVNULL,
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            # Some of ASE's writers write sets.
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": "0",
+                "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            },
             start_new_session=True,
         )
     at, case, ready = start, "", False

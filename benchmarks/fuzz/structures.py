@@ -100,8 +100,8 @@ def _check_same(item: Any, entry: Structure) -> None:
         ("cell", cell, entry.cell),
         ("pbc", item.pbc, entry.pbc),
     ):
-        # Compared as numbers of the promised dtype: float32 is exact in float64.
-        if not np.array_equal(np.asarray(given), got):
+        # Compared in the promised dtype: float32 is exact in it, and ASE makes numbers of text.
+        if not np.array_equal(np.asarray(given).astype(got.dtype), got):
             raise WrongError(f"{entry.id!r}: {name} differ: {given!r} became {got!r}")
 
 

@@ -321,7 +321,7 @@ def _shelx(lines: Iterator[str]) -> str | None:
                 "it to CIF."
             )
         listed = listed or line.startswith("SFAC")
-        if listed and re.match(r"\w+\s+\d+(\s+-?[\d.]+){4}", line) and float(words[5]) != 1.0:
+        if listed and re.match(r"\w+\s+\d+(\s+-?[\d.]+){4}", line) and _share(words[5]) != 1.0:
             return f"{words[0]} has the occupancy {words[5]}; expected 1. Convert it to CIF."
     return None
 
