@@ -59,6 +59,7 @@ def read(folder: Path, name: str, text: str) -> Entry:
         ("a.gro", GRO.format("MW"), "atom 0, 'MW', taken for W, may be no element"),
         ("a.config", CONFIG.format("NA", "CL"), "atom 0, 'NA', taken for N, may be N or Na"),
         ("a.res", RES.format("LATT -1\n", 0.5), "Cu has the occupancy 0.5"),
+        ("a.res", RES.format("LATT -1\n", "1.2.3"), "Cu has the occupancy 1.2.3"),
         ("a.res", RES.format("LATT -1\nSYMM -x, -y, -z\n", 1.0), "it has symmetry (SYMM -x"),
         ("a.xyz", "1\n\n1 0 0 0\n", "'1' is no symbol of an element; atomic numbers belong"),
         ("a.xyz", "1\n\nX 0 0 0\n", "atomic number 0 of atom 0 is no element but the placeholder"),
