@@ -37,14 +37,12 @@ def main() -> None:
 
 def repeat(generator: str, seed: int, index: int) -> None:
     """Make one case here, where a debugger and tracebacks are at hand."""
-    import importlib
-
     from benchmarks.fuzz._verdict import judge
-    from benchmarks.fuzz._worker import case
+    from benchmarks.fuzz._worker import case, module_of
 
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        module = importlib.import_module(f"benchmarks.fuzz.{generator}")
+        module = module_of(generator)
         if hasattr(module, "prepare"):
             module.prepare()
         description, call = case(generator, seed, index)

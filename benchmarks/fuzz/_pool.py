@@ -73,7 +73,7 @@ def run(generator: str, n: int, *, seed: int = 0, start: int = 0, limit: float =
     """Run cases of a generator in one process at a time.
 
     Args:
-        generator: Module of this package.
+        generator: Module of this package, or the whole name of another one.
         n: Number of cases.
         seed: Decides, with the index alone, what each case is.
         start: Index of the first.
