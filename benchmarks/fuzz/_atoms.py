@@ -93,7 +93,7 @@ def snapshot(item: Any) -> Any:
         arrays = {repr(k): _bits(v) for k, v in item.arrays.items()}
         info = item.info
         keys = [id(v) for v in info.values()] if type(info) is dict else id(info)
-        held = [id(c) for c in (item.constraints or ())]
+        held = repr(item.constraints)
         return arrays, _bits(item.cell.array), _bits(item.pbc), keys, held, id(item.calc)
     if isinstance(item, Structure):
         return [(k, _bits(v)) for k, v in vars(item).items() if isinstance(v, np.ndarray)]

@@ -98,7 +98,8 @@ def _check_same(item: Any, entry: Structure) -> None:
         ("numbers", arrays["numbers"], entry.numbers),
         ("positions", arrays["positions"], entry.positions),
         ("cell", cell, entry.cell),
-        ("pbc", item.pbc, entry.pbc),
+        # ASE itself takes one value for three, and None for False.
+        ("pbc", np.broadcast_to(np.asarray(item.pbc, bool), (3,)), entry.pbc),
     ):
         # Compared in the promised dtype: float32 is exact in it, and ASE makes numbers of text.
         if not np.array_equal(np.asarray(given).astype(got.dtype), got):
@@ -136,14 +137,17 @@ def _check_result(result: Any, place: int, item: Any) -> None:
         return
     bare.calc = LennardJones(sigma=SIGMA, epsilon=EPSILON, rc=CUTOFF)
     with np.errstate(all="ignore"):
-        want = bare.get_potential_energy()
+        try:
+            want = bare.get_potential_energy()
+        except np.linalg.LinAlgError:  # ASE's lists need a cell in which it can invert
+            return
         scale = abs(bare.calc.results["energies"]).sum()
     if not abs(energy - want) <= _PRECISION * max(scale, 1.0):
         raise WrongError(f"{result.ids[place]!r}: energy {energy!r}, ASE's is {want!r}")
     if isinstance(item, ase.Atoms):
         if set(map(repr, item.arrays)) - set(map(repr, atoms.arrays)):
             raise WrongError(f"{result.ids[place]!r}: arrays are lost")
-        for constraint in item.constraints:
+        for constraint in atoms.constraints:
             if type(constraint) is FixAtoms and "cell" not in result.options:
                 index = constraint.index
                 if not np.array_equal(item.positions[index], atoms.positions[index]):

@@ -41,6 +41,8 @@ class Unreadable:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", label_of(self.id) or "structure")
+        if self.atoms is not None and malformed(self.atoms) is not None:
+            object.__setattr__(self, "atoms", None)
 
     def __str__(self) -> str:
         return f"{self.id!r}: {self.reason}"
@@ -176,13 +178,12 @@ def entry_from_structure(structure: Structure) -> Entry:
     name = label_of(structure.id) or "structure"
     if name != structure.id:
         structure = dataclasses.replace(structure, id=name)
-    problem = None if structure.atoms is None else malformed(structure.atoms)
-    if problem is not None:
-        reason = f"the `atoms` of this Structure cannot be used: {problem}"
-        return Unreadable(id=name, reason=reason)
     try:
+        if structure.atoms is not None and (problem := malformed(structure.atoms)) is not None:
+            raise StructureError(f"the `atoms` of this Structure cannot be used: {problem}")
         structure = structure.plain()
         structure.check()
+        _check_agreement(structure)
         reason = None if structure.atoms is None else objection_to_atoms(structure.atoms)
     except StructureError as error:
         # Without the id, which stands beside it.
@@ -190,6 +191,22 @@ def entry_from_structure(structure: Structure) -> Entry:
     return (
         structure if reason is None else Unreadable(id=name, reason=reason, atoms=structure.atoms)
     )
+
+
+def _check_agreement(structure: Structure) -> None:
+    """Raise where the `atoms` of a structure, which results are put into, are of another one."""
+    atoms = structure.atoms
+    if atoms is None:
+        return
+    for name, there, own in (
+        ("numbers", atoms.arrays["numbers"], structure.numbers),
+        ("pbc", atoms.pbc, structure.pbc),
+    ):
+        if not np.array_equal(there, own):
+            raise StructureError(
+                f"the {name} of this Structure are {shown(own.tolist())}, and those of its `atoms` "
+                f"{shown(there.tolist())}; expected the same. Pass the Atoms it came from, or None."
+            )
 
 
 def malformed(atoms: Any) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from kups_relax.data._structure import Structure
-from kups_relax.errors import StructureError, described, shown
+from kups_relax.errors import StructureError, shown
 from kups_relax.io._entries import Unreadable
 from kups_relax.io._invented import format_of
 
@@ -85,7 +85,7 @@ def objection_to(item: Any, place: str) -> str | None:
             os.fspath(item)
             return None
         except TypeError as error:  # of a class of the user's own, whose path is no text
-            return f"input{place}: {described(error)}. Pass the path as text."
+            return f"input{place}: {error}. Pass the path as text."
     if (item is None and place) or _is_nested(item):
         return None
     return (
