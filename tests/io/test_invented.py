@@ -32,6 +32,8 @@ GRO = (
 )
 CONFIG = "title\n 0 3\n 10. 0. 0.\n 0. 10. 0.\n 0. 0. 10.\n{:8s} 1\n 0. 0. 0.\n{:8s} 2\n 3. 0. 0.\n"
 RES = "TITL x\nCELL 1.0 4 4 4 90 90 90\n{}SFAC Cu\nCu 1 0.0 0.0 0.0 {}\nEND\n"
+# Without the right end, ASE's reader takes forever.
+NWCHEM = "geometry units angstrom\n" + "He 0 0 0.000000000000000000\n" * 40 + "{}\n{}\n"
 MASS = "Masses\n\n1 {} # bead\n\n"
 
 
@@ -65,6 +67,9 @@ def read(folder: Path, name: str, text: str) -> Entry:
         ("a.xyz", "1\n\nX 0 0 0\n", "atomic number 0 of atom 0 is no element but the placeholder"),
         ("a.xyz", "1\nProperties=pos:R:3\n0 0 0\n", "atomic number 0 of atom 0 is no element"),
         ("a.xyz", "1\n\nQq 0 0 0\n", "'Qq' is no symbol of an element"),
+        ("a.nwi", NWCHEM.format("end ", ""), "begins in line 1 does not end with a line 'end'"),
+        ("a.nwi", NWCHEM.format("task", ""), "line 43 is ''. Repair it"),
+        ("a.nwi", NWCHEM.format("He\x0c0 0 9", "end\n"), "line 42 is 'He\\x0c0 0 9'"),
         ("a.nc", "CDF\n\nLAMMPS", "numbers of types, or nothing at all"),
         ("a.dcd", "\x54\0\0\0CORD", "numbers of types, or nothing at all"),
     ],

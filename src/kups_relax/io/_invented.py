@@ -4,6 +4,7 @@ Most formats name the element of each atom. The others are refused here, with th
 elements, unless what is in them leaves no choice; then the guess is logged.
 """
 
+import itertools
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -326,6 +327,23 @@ def _shelx(lines: Iterator[str]) -> str | None:
     return None
 
 
+def _nwchem(lines: Iterator[str]) -> str | None:
+    """ASE's pattern for a geometry takes forever where one is not closed as it expects."""
+    begun, last = 0, ""
+    for i, line in enumerate(itertools.chain(lines, [""]), 1):
+        if begun and (not line.strip() or re.search(r"[^\S \t]", line)):
+            if line or last.lstrip(" \t") != "end":
+                return (
+                    f"the geometry that begins in line {begun} does not end with a line 'end' and "
+                    f"an empty one after it: line {i} is {line[:40]!r}. Repair it."
+                )
+            begun = 0
+        elif not begun and line.lstrip(" \t").startswith("geometry"):
+            begun = i
+        last = line
+    return None
+
+
 def _netcdf(lines: Iterator[str]) -> str | None:
     head = next(lines, "") + next(lines, "")
     return None if "ASE" in head else _no_elements(lines)
@@ -338,6 +356,7 @@ _LOOK: Mapping[str, Callable[[Iterator[str]], str | None]] = {
     "gromos": _gromos,
     "cp2k-dcd": _no_elements,
     "netcdftrajectory": _netcdf,
+    "nwchem-in": _nwchem,
     "proteindatabank": _protein,
     "vasp": _poscar,
     "res": _shelx,
