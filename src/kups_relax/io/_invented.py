@@ -327,6 +327,18 @@ def _shelx(lines: Iterator[str]) -> str | None:
     return None
 
 
+def _xdatcar(lines: Iterator[str]) -> str | None:
+    """ASE lays out the symbols of all atoms that are announced, before it looks for one."""
+    head = list(itertools.islice(lines, 7))
+    counts = head[6].split() if len(head) > 6 else []
+    if not all(count.isdecimal() and len(count) <= _DIGITS for count in counts):
+        return None
+    n_atoms, n_lines = sum(map(int, counts)), sum(1 for _ in lines)
+    if n_atoms <= n_lines:
+        return None
+    return f"it announces {n_atoms} atoms, and has {n_lines} lines after that. Repair it."
+
+
 def _nwchem(lines: Iterator[str]) -> str | None:
     """ASE's pattern for a geometry takes forever where one is not closed as it expects."""
     begun, last = 0, ""
@@ -357,6 +369,7 @@ _LOOK: Mapping[str, Callable[[Iterator[str]], str | None]] = {
     "cp2k-dcd": _no_elements,
     "netcdftrajectory": _netcdf,
     "nwchem-in": _nwchem,
+    "vasp-xdatcar": _xdatcar,
     "proteindatabank": _protein,
     "vasp": _poscar,
     "res": _shelx,
