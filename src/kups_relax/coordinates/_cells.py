@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kups_relax._options import build, did_you_mean
-from kups_relax.errors import OptionError
+from kups_relax.errors import OptionError, shown
 from kups_relax.ops import matrices as m
 
 # 1 eV/Angstrom^3 in GPa (CODATA 2018, by which 1 e is 1.602176634e-19 C exactly).
@@ -74,6 +74,10 @@ class VariableCell(abc.ABC):
         kind = type(self).__name__
         object.__setattr__(self, "pressure", _pressure(kind, self.pressure))
         object.__setattr__(self, "mask", _mask(kind, self.mask))
+        for option in ("hydrostatic_strain", "constant_volume"):
+            value = getattr(self, option)
+            if not isinstance(value, bool | np.bool_):
+                raise OptionError(f"{kind}: {option} is {shown(value)}; expected True or False.")
         if self.hydrostatic_strain and self.constant_volume:
             raise OptionError(
                 f"{kind}: hydrostatic_strain and constant_volume leave nothing to change. Set one."
@@ -82,8 +86,12 @@ class VariableCell(abc.ABC):
             _check_coupled(kind, _matrix(self.mask), self.hydrostatic_strain)
         for option in ("cell_factor", "smax", "max_strain"):
             value = getattr(self, option)
-            if value is not None and not 0 < value < math.inf:
-                raise OptionError(f"{kind}: {option} is {value}; it must be greater than 0.")
+            missing = value is None and option != "max_strain"
+            number = isinstance(value, int | float | np.floating | np.integer)
+            if not missing and not (number and 0 < value < math.inf):
+                raise OptionError(
+                    f"{kind}: {option} is {shown(value)}; it must be a number greater than 0."
+                )
 
     @property
     def form(self) -> "VariableCell":
@@ -186,14 +194,14 @@ class UnitCell(VariableCell):
 
 
 def _pressure(kind: str, given: Any) -> float:
-    text = str(given)
     try:
-        value = gpa(float(text[:-3])) if text.lower().endswith("gpa") else float(given)
-    except (TypeError, ValueError):
+        in_gpa = isinstance(given, str) and given.lower().endswith("gpa")
+        value = gpa(float(given[:-3])) if in_gpa else float(given)
+    except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not math.isfinite(value):
         raise OptionError(
-            f"{kind}: pressure is {given!r}; expected a finite number in eV/Angstrom^3, or "
+            f"{kind}: pressure is {shown(given)}; expected a finite number in eV/Angstrom^3, or "
             "text such as '5GPa'."
         )
     return value
@@ -203,15 +211,18 @@ def _mask(kind: str, given: Any) -> Any:
     """Make a mask a value that can be hashed."""
     if given is None:
         return None
-    mask = np.asarray(given)
+    try:
+        mask = np.asarray(given)
+    except ValueError:  # rows of different lengths
+        mask = np.zeros(0)
     if isinstance(given, str):
         named = given.lower().split("+")
         unknown = set(named) - set(_COMPONENTS)
         mask = np.zeros(0) if unknown else np.isin(_COMPONENTS, named)
     if mask.shape not in ((6,), (3, 3)) or not np.isin(mask, (0, 1)).all():
         raise OptionError(
-            f"{kind}: mask is {given!r}; expected six values (xx, yy, zz, yz, xz, xy) or 3 x 3, "
-            "each True or False, or names of components such as 'xx+yy+xy'."
+            f"{kind}: mask is {shown(given)}; expected six values (xx, yy, zz, yz, xz, xy) or "
+            "3 x 3, each True or False, or names of components such as 'xx+yy+xy'."
         )
     values = mask.astype(bool).tolist()
     return tuple(map(tuple, values)) if mask.ndim == 2 else tuple(values)
