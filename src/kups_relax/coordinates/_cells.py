@@ -86,9 +86,7 @@ class VariableCell(abc.ABC):
             _check_coupled(kind, _matrix(self.mask), self.hydrostatic_strain)
         for option in ("cell_factor", "smax", "max_strain"):
             value = getattr(self, option)
-            missing = value is None and option != "max_strain"
-            number = isinstance(value, int | float | np.floating | np.integer)
-            if not missing and not (number and 0 < value < math.inf):
+            if not _is_positive(value) and (value is not None or option == "max_strain"):
                 raise OptionError(
                     f"{kind}: {option} is {shown(value)}; it must be a number greater than 0."
                 )
@@ -191,6 +189,11 @@ class UnitCell(VariableCell):
         """See `VariableCell.pulled_back`."""
         del rows
         return slope
+
+
+def _is_positive(value: Any) -> bool:
+    number = isinstance(value, int | float | np.floating | np.integer)
+    return number and bool(0 < value < math.inf)
 
 
 def _pressure(kind: str, given: Any) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kups_relax.data._structure import Structure
 from kups_relax.data._symbols import SYMBOLS
-from kups_relax.errors import StructureError, shown
+from kups_relax.errors import StructureError, described, shown
 from kups_relax.io._invented import objection_to_atoms
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def entry_from_structure(structure: Structure) -> Entry:
             raise StructureError(f"the `atoms` of this Structure cannot be used: {problem}")
         structure = structure.plain()
         structure.check()
-        _check_agreement(structure)
+        _check_atoms(structure)
         reason = None if structure.atoms is None else objection_to_atoms(structure.atoms)
     except StructureError as error:
         # Without the id, which stands beside it.
@@ -193,11 +193,21 @@ def entry_from_structure(structure: Structure) -> Entry:
     )
 
 
-def _check_agreement(structure: Structure) -> None:
-    """Raise where the `atoms` of a structure, which results are put into, are of another one."""
+def _check_atoms(structure: Structure) -> None:
+    """Raise where results cannot be put into the `atoms` of a structure."""
+    from ase import Atoms
+
     atoms = structure.atoms
     if atoms is None:
         return
+    if type(atoms) is not Atoms:
+        try:
+            atoms.copy()
+        except Exception as error:  # of a class of the user's own
+            raise StructureError(
+                f"its `atoms`, a {type(atoms).__name__}, cannot be copied ({described(error)}). "
+                "Pass ase.Atoms of the same, or None."
+            ) from error
     for name, there, own in (
         ("numbers", atoms.arrays["numbers"], structure.numbers),
         ("pbc", atoms.pbc, structure.pbc),

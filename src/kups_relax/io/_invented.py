@@ -7,7 +7,7 @@ elements, unless what is in them leaves no choice; then the guess is logged.
 import itertools
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +142,7 @@ def objection_to_atoms(atoms: "ase.Atoms") -> str | None:
         reason = _by_name(atoms.arrays["atomtypes"], atoms, "atomtypes")
     labels = atoms.arrays.get("dlp4_labels")
     if reason is None and labels is not None:
-        names = [f"{s}{label}" for s, label in zip(atoms.symbols, labels, strict=True)]
+        names = [f"{s}{label}" for s, label in zip(atoms.symbols, np.ravel(labels), strict=False)]
         reason = _by_name(names, atoms, "dlp4_labels")
     return reason
 
@@ -193,8 +193,10 @@ def _candidates(name: str) -> list[str]:
     return [symbol for symbol in (letters[:1].upper(), two) if symbol in _NUMBERS][: len(letters)]
 
 
-def _by_name(names: Iterable[Any], atoms: "ase.Atoms", array: str) -> str | None:
+def _by_name(names: Any, atoms: "ase.Atoms", array: str) -> str | None:
     """Say which atom's name leaves a choice of elements, or was misread."""
+    if np.ndim(names) != 1:  # no names of atoms, whoever put it there
+        return None
     for i, (name, symbol) in enumerate(zip(names, atoms.symbols, strict=False)):
         may_be = _candidates(str(name))
         if may_be != [symbol]:
