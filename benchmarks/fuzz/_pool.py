@@ -32,7 +32,8 @@ class Tally:
     Attributes:
         tried: Number of cases.
         counts: Cases of each kind.
-        examples: Of all kinds but "clear"; the first of each place or message, `EXAMPLES` at most.
+        examples: Of all kinds but "clear"; the first of each place or message,
+            `EXAMPLES` at most of each kind.
         warned: Warnings that code of kups_relax caused, and how often.
         seconds: Wall time.
     """
@@ -52,10 +53,11 @@ class Tally:
             _PLACE.findall(text)[:1] or text[:40],
             case.partition(":")[0] if kind == "hang" else "",
         )
-        if kind != "clear" and not any(e["key"] == key for e in self.examples[:EXAMPLES]):
+        alike = [e for e in self.examples if e["kind"] == kind]
+        known = len(alike) >= EXAMPLES or any(e["key"] == key for e in alike)
+        if kind != "clear" and not known:
             example = {"kind": kind, "seed": seed, "index": index, "case": case, "text": text}
             self.examples.append({**example, "key": key})
-            del self.examples[EXAMPLES:]
 
     def figures(self) -> dict[str, Any]:
         """Return the counts and examples for a file of results."""
