@@ -48,7 +48,7 @@ NAMES = (
     "preconditioned_cost",
 )
 # Run when they are named: they need packages that are no part of a default installation, or hours.
-EXTRAS = ("torch_sim", "mutations")
+EXTRAS = ("torch_sim", "mutations", "fuzz")
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["evaluations"] and sys.argv[2:]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kups_relax.data._structure import Structure
 from kups_relax.data._symbols import SYMBOLS
-from kups_relax.errors import StructureError
+from kups_relax.errors import StructureError, described, shown
 from kups_relax.io._invented import objection_to_atoms
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Longest text that is made of an array or a number for an id.
 _LONGEST = 100
+# The way out for Atoms of which a part was replaced by what ASE's methods refuse.
+_MAKE = "Make the Atoms anew: ase.Atoms(numbers=..., positions=..., cell=..., pbc=...)."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,12 +32,18 @@ class Unreadable:
     Attributes:
         id: The label that the structure would have had.
         reason: What is wrong with it and what to do, in one or two sentences.
-        atoms: The `ase.Atoms` as they were read, where there are any.
+        atoms: The `ase.Atoms` as they were read, where there are any that are whole: with
+            numbers, positions, cell and pbc of the usual shapes and types.
     """
 
     id: str
     reason: str
     atoms: Any = dataclasses.field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", label_of(self.id) or "structure")
+        if self.atoms is not None and malformed(self.atoms) is not None:
+            object.__setattr__(self, "atoms", None)
 
     def __str__(self) -> str:
         return f"{self.id!r}: {self.reason}"
@@ -47,7 +55,13 @@ Entry: TypeAlias = Structure | Unreadable
 
 
 def label_in(info: Any) -> str | None:
-    """Find the name that a structure carries in its info: `id`, then `name`, in any case."""
+    """Find the name that a structure carries in its info: `id`, then `name`, in any case.
+
+    Returns:
+        The name as text; None where there is none, or where info is no dict.
+    """
+    if not isinstance(info, dict):
+        return None
     lowered = {key.lower(): value for key, value in info.items() if isinstance(key, str)}
     for key in ("id", "name"):
         if (label := label_of(lowered.get(key))) is not None:
@@ -93,7 +107,10 @@ def label(atoms: "ase.Atoms", name: str) -> None:
 
 def formula_of(numbers: Any) -> str | None:
     """Write atomic numbers as a formula in Hill's order; None where one is no element's."""
-    counts = Counter(np.asarray(numbers).tolist())
+    numbers = np.asarray(numbers)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        return None
+    counts = Counter(numbers.tolist())
     if not counts or not all(n in range(1, len(SYMBOLS)) for n in counts):
         return None
     names = {SYMBOLS[n]: count for n, count in counts.items()}
@@ -139,6 +156,8 @@ def entry_from_atoms(
         topology: RDKit Mol with the same atoms, or None.
         reason: Why the structure cannot be used, where the caller already knows.
     """
+    if (problem := malformed(atoms)) is not None:
+        return Unreadable(id=name, reason=problem)
     if "id" in atoms.info:
         label(atoms, name)
     charge = None
@@ -171,8 +190,11 @@ def entry_from_structure(structure: Structure) -> Entry:
     if name != structure.id:
         structure = dataclasses.replace(structure, id=name)
     try:
+        if structure.atoms is not None and (problem := malformed(structure.atoms)) is not None:
+            raise StructureError(f"the `atoms` of this Structure cannot be used: {problem}")
         structure = structure.plain()
         structure.check()
+        _check_atoms(structure)
         reason = None if structure.atoms is None else objection_to_atoms(structure.atoms)
     except StructureError as error:
         # Without the id, which stands beside it.
@@ -180,6 +202,72 @@ def entry_from_structure(structure: Structure) -> Entry:
     return (
         structure if reason is None else Unreadable(id=name, reason=reason, atoms=structure.atoms)
     )
+
+
+def _check_atoms(structure: Structure) -> None:
+    """Raise where results cannot be put into the `atoms` of a structure."""
+    from ase import Atoms
+
+    atoms = structure.atoms
+    if atoms is None:
+        return
+    if type(atoms) is not Atoms:
+        try:
+            atoms.copy()
+        except Exception as error:  # of a class of the user's own
+            raise StructureError(
+                f"its `atoms`, a {type(atoms).__name__}, cannot be copied ({described(error)}). "
+                "Pass ase.Atoms of the same, or None."
+            ) from error
+    for name, there, own in (
+        ("numbers", atoms.arrays["numbers"], structure.numbers),
+        ("pbc", atoms.pbc, structure.pbc),
+    ):
+        if not np.array_equal(there, own):
+            raise StructureError(
+                f"the {name} of this Structure are {shown(own.tolist())}, and those of its `atoms` "
+                f"{shown(there.tolist())}; expected the same. Pass the Atoms it came from, or None."
+            )
+
+
+def malformed(atoms: Any) -> str | None:
+    """Say what ASE's Atoms never are, and become where parts of them are replaced by hand.
+
+    Values are not looked at: an atomic number of no element, or a position that is NaN, leaves
+    Atoms whole, which are handed back with the reason why they cannot be relaxed.
+    """
+    from ase import Atoms
+
+    if not isinstance(atoms, Atoms):
+        return f"got a {type(atoms).__name__}; expected ase.Atoms. Pass ase.Atoms, or None."
+    given = getattr(atoms, "arrays", None)
+    arrays = given if isinstance(given, dict) else {}
+    missing = [name for name in ("numbers", "positions") if name not in arrays]
+    if missing:
+        return f"these Atoms have no {' and no '.join(missing)}. {_MAKE}"
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            return (
+                f"atoms.arrays[{shown(name)}] is a {type(array).__name__}; expected a NumPy array. "
+                "Put it in with atoms.set_array."
+            )
+    n = arrays["numbers"].shape[:1]
+    for name, array, kinds, shape in (
+        ("numbers", arrays["numbers"], "iu", n or (0,)),
+        ("positions", arrays["positions"], "biuf", (*n, 3)),
+        ("cell", atoms.cell.array, "biuf", (3, 3)),
+        ("pbc", atoms.pbc, "biuf", (3,)),
+    ):
+        array = np.asarray(array)
+        if array.shape != shape or array.dtype.kind not in kinds:
+            what = "whole numbers" if kinds == "iu" else "numbers"
+            return (
+                f"its {name} have shape {array.shape} and dtype {array.dtype}; expected {what} of "
+                f"shape {shape} for {len(arrays['numbers']) if n else 0} atoms. {_MAKE}"
+            )
+    if not isinstance(atoms.info, dict):
+        return f"its info is a {type(atoms.info).__name__}; expected a dict. {_MAKE}"
+    return None
 
 
 def _charge(info: Any) -> tuple[int | None, str | None]:
@@ -194,8 +282,8 @@ def _charge(info: Any) -> tuple[int | None, str | None]:
     except (TypeError, ValueError):
         pass
     return None, (
-        f"info['charge'] is {_shown(value)}; expected the total charge, a whole number of e. "
-        "Correct it, or remove it from info."
+        f"info['charge'] is {shown(value, _LONGEST)}; expected the total charge, a whole "
+        "number of e. Correct it, or remove it from info."
     )
 
 
@@ -209,12 +297,3 @@ def _whole(value: Any) -> int:
     if not (math.isfinite(number) and number.is_integer()):
         raise ValueError(value)
     return int(number)
-
-
-def _shown(value: Any) -> str:
-    """A value's repr, as far as it has a short one."""
-    try:
-        text = repr(value)
-    except Exception:  # of a class of the user's own; of an integer of more than 4300 digits
-        return f"a {type(value).__name__}"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -11,7 +11,7 @@ import numpy as np
 
 from kups_relax._log import log
 from kups_relax.data._structure import Structure
-from kups_relax.errors import StructureError
+from kups_relax.errors import StructureError, shown
 from kups_relax.io._entries import Unreadable
 from kups_relax.io._invented import format_of
 from kups_relax.io._opening import COMPRESSED, head_of
@@ -33,37 +33,63 @@ _NAMELESS = frozenset({"poscar", "contcar", "geometry", "outcar", "xdatcar", "va
 _LONGEST = 255
 # Files that messages name.
 _NAMED = 5
+# Lists in lists in lists: deeper ones are taken for a list that holds itself.
+_DEEPEST = 50
 
 
-def items(inputs: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Flatten nested iterables; the text says where an item stood, and is "" for a bare one."""
+def items(inputs: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Flatten nested iterables; the text says where an item stood, and is "" for a bare one.
+
+    Raises:
+        StructureError: They are nested too deep, or one holds itself.
+    """
     if _is_nested(inputs):
+        _check_depth(depth)
         for i, item in enumerate(inputs):
-            yield from items(item, f"{place}[{i}]")
+            yield from items(item, f"{place}[{i}]", depth + 1)
     else:
         yield place, inputs
 
 
-def listed(inputs: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Flatten lists and tuples only, which can be looked at twice."""
+def listed(inputs: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Flatten lists and tuples only, which can be looked at twice.
+
+    Raises:
+        StructureError: They are nested too deep, or one holds itself.
+    """
     if isinstance(inputs, list | tuple):
+        _check_depth(depth)
         for i, item in enumerate(inputs):
-            yield from listed(item, f"{place}[{i}]")
+            yield from listed(item, f"{place}[{i}]", depth + 1)
     else:
         yield place, inputs
+
+
+def _check_depth(depth: int) -> None:
+    if depth > _DEEPEST:
+        raise StructureError(
+            f"the input is a list in a list in a list, more than {_DEEPEST} deep, or one that "
+            "holds itself; expected one list of structures. Flatten it."
+        )
 
 
 def objection_to(item: Any, place: str) -> str | None:
     """Say why nothing can be made of an item, by its type alone."""
     from ase import Atoms
 
-    if isinstance(item, Atoms | Structure | Unreadable) or is_path(item) or is_mol(item):
+    if isinstance(item, Atoms | Structure | Unreadable) or is_mol(item):
         return None
+    if is_path(item):
+        try:
+            os.fspath(item)
+            return None
+        except TypeError as error:  # of a class of the user's own, whose path is no text
+            return f"input{place}: {error}. Pass the path as text."
     if (item is None and place) or _is_nested(item):
         return None
     return (
         f"input{place}: cannot make a structure from {type(item).__name__} "
-        f"{repr(item)[:60]}. {EXPECTED}{_hint(item)}"
+        f"{shown(item, 60)}. {EXPECTED}{_hint(item)}"
     )
 
 

@@ -4,8 +4,9 @@ Most formats name the element of each atom. The others are refused here, with th
 elements, unless what is in them leaves no choice; then the guess is logged.
 """
 
+import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,7 @@ def objection_to_atoms(atoms: "ase.Atoms") -> str | None:
         reason = _by_name(atoms.arrays["atomtypes"], atoms, "atomtypes")
     labels = atoms.arrays.get("dlp4_labels")
     if reason is None and labels is not None:
-        names = [f"{s}{label}" for s, label in zip(atoms.symbols, labels, strict=True)]
+        names = [f"{s}{label}" for s, label in zip(atoms.symbols, np.ravel(labels), strict=False)]
         reason = _by_name(names, atoms, "dlp4_labels")
     return reason
 
@@ -195,8 +196,10 @@ def _candidates(name: str) -> list[str]:
     return [symbol for symbol in (letters[:1].upper(), two) if symbol in _NUMBERS][: len(letters)]
 
 
-def _by_name(names: Iterable[Any], atoms: "ase.Atoms", array: str) -> str | None:
+def _by_name(names: Any, atoms: "ase.Atoms", array: str) -> str | None:
     """Say which atom's name leaves a choice of elements, or was misread."""
+    if np.ndim(names) != 1:  # no names of atoms, whoever put it there
+        return None
     for i, (name, symbol) in enumerate(zip(names, atoms.symbols, strict=False)):
         may_be = _candidates(str(name))
         if may_be != [symbol]:
@@ -324,8 +327,37 @@ def _shelx(lines: Iterator[str]) -> str | None:
                 "it to CIF."
             )
         listed = listed or line.startswith("SFAC")
-        if listed and re.match(r"\w+\s+\d+(\s+-?[\d.]+){4}", line) and float(words[5]) != 1.0:
+        if listed and re.match(r"\w+\s+\d+(\s+-?[\d.]+){4}", line) and _share(words[5]) != 1.0:
             return f"{words[0]} has the occupancy {words[5]}; expected 1. Convert it to CIF."
+    return None
+
+
+def _xdatcar(lines: Iterator[str]) -> str | None:
+    """ASE lays out the symbols of all atoms that are announced, before it looks for one."""
+    head = list(itertools.islice(lines, 7))
+    counts = head[6].split() if len(head) > 6 else []
+    if not all(count.isdecimal() and len(count) <= _DIGITS for count in counts):
+        return None
+    n_atoms, n_lines = sum(map(int, counts)), sum(1 for _ in lines)
+    if n_atoms <= n_lines:
+        return None
+    return f"it announces {n_atoms} atoms, and has {n_lines} lines after that. Repair it."
+
+
+def _nwchem(lines: Iterator[str]) -> str | None:
+    """ASE's pattern for a geometry takes forever where one is not closed as it expects."""
+    begun, last = 0, ""
+    for i, line in enumerate(itertools.chain(lines, [""]), 1):
+        if begun and (not line.strip() or re.search(r"[^\S \t]", line)):
+            if line or last.lstrip(" \t") != "end":
+                return (
+                    f"the geometry that begins in line {begun} does not end with a line 'end' and "
+                    f"an empty one after it: line {i} is {line[:40]!r}. Repair it."
+                )
+            begun = 0
+        elif not begun and line.lstrip(" \t").startswith("geometry"):
+            begun = i
+        last = line
     return None
 
 
@@ -335,6 +367,8 @@ _LOOK: Mapping[str, Callable[[Iterator[str]], str | None]] = {
     "lammps-data": _lammps_data,
     "gromos": _gromos,
     "cp2k-dcd": _no_elements,
+    "nwchem-in": _nwchem,
+    "vasp-xdatcar": _xdatcar,
     "proteindatabank": _protein,
     "vasp": _poscar,
     "res": _shelx,

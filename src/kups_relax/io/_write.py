@@ -47,11 +47,16 @@ _INFO = ("status", "reason", "converged", "n_steps", "n_evaluations", "fmax", "f
 def store_of(path: str | os.PathLike[str]) -> Path:
     """Name the store that holds results while a run goes on: the output itself, or one beside it.
 
+    Raises:
+        StoreError: The path is a folder by its name alone: "", ".", "/".
+
     Example:
         >>> store_of("relaxed.h5").name, store_of("relaxed.extxyz").name
         ('relaxed.h5', 'relaxed.extxyz.h5')
     """
     path = Path(path)
+    if not path.name:
+        raise StoreError(f"{str(path)!r} is a directory; expected the name of a file in it.")
     return path if path.suffix.lower() in STORES else path.with_name(f"{path.name}.h5")
 
 
