@@ -1,5 +1,7 @@
 """Settings of JAX, NumPy, Python and the environment that change no bit, or are refused in words.
 
+Two change bits and are let go, instruction sets and XLA's optimization level 0; stores record them.
+
 Twenty structures are relaxed without any of them, and once under each: options of JAX and of Python
 in one process, which traces and compiles anew each time, what is read at the start in one each. All
 share a cache of compiled programs on disk: what decides a program's code is a part of its key.
@@ -88,8 +90,17 @@ ENVIRONMENTS: tuple[Mapping[str, str], ...] = (
     {"XLA_FLAGS": "--xla_cpu_enable_fast_min_max=true"},
     {"XLA_FLAGS": "--xla_allow_excess_precision=false"},
     {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"},
+    {"XLA_FLAGS": "--xla_cpu_enable_fast_math='TRUE'"},
+    # Those that `kups_relax._bits` records, because they differ: a resumed run is told.
+    {"XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2"},
+    {"XLA_FLAGS": "--xla_cpu_max_isa=AVX"},
     {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
     {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
+    {"XLA_FLAGS": "--xla_backend_optimization_level=1"},
+    {"XLA_FLAGS": "--xla_backend_optimization_level=3"},
+    {"XLA_FLAGS": "--xla_cpu_prefer_vector_width=128"},
+    {"XLA_FLAGS": "--xla_llvm_disable_expensive_passes=true"},
+    {"NPY_DISABLE_CPU_FEATURES": "AVX512_SKX AVX512F AVX512CD FMA3 AVX2 F16C"},
     {"XLA_FLAGS": "--xla_cpu_parallel_codegen_split_count=1"},
 )
 

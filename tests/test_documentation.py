@@ -10,6 +10,7 @@ import dataclasses
 import doctest
 import importlib
 import io
+import os
 import pathlib
 import re
 import shlex
@@ -100,6 +101,8 @@ def run_shell(block, monkeypatch):
             subprocess.run(["bash", "-c", line], check=True, capture_output=True)
             continue
         paths = [sorted(map(str, pathlib.Path().glob(w))) if "*" in w else [w] for w in words]
+        # The command ends its process so.
+        monkeypatch.setattr(os, "_exit", sys.exit)
         monkeypatch.setattr(sys, "argv", [word for path in paths for word in path])
         with pytest.raises(SystemExit) as stopped:
             cli.main()

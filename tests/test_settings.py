@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from ase.calculators.emt import EMT
 import kups_relax as kr
 import kups_relax.ase
 from helpers import ARGON, argon, argon_clusters, assert_same_result
-from kups_relax import _settings
+from kups_relax import _platform, _settings
 from kups_relax.errors import KupsRelaxError
 
 HOSTILE: dict[str, Any] = {
@@ -197,7 +198,13 @@ def test_options_that_cannot_be_had_are_refused() -> None:
     [
         ("--xla_cpu_enable_fast_math=true", True),
         ("--xla_cpu_use_x=1 --xla_cpu_enable_fast_math", True),
+        ("--xla_cpu_enable_fast_math='TRUE'", True),
+        ("\t--xla_cpu_enable_fast_math=1", True),
+        ("--xla_cpu_enable_fast_math=0 --xla_cpu_enable_fast_math", True),
+        ("--xla_cpu_enable_fast_math=true --xla_cpu_enable_fast_math=false", False),
         ("--xla_cpu_enable_fast_math=false", False),
+        ('--xla_cpu_enable_fast_math="0"', False),
+        ("--xla_dump_to=--xla_cpu_enable_fast_math", False),
         ("--xla_cpu_enable_fast_min_max=true", False),
     ],
 )
@@ -211,6 +218,28 @@ def test_flags_that_change_bits_are_refused(
             _settings.check_environment()
     else:
         _settings.check_environment()
+
+
+def test_flags_in_a_file_are_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "flags"
+    file.write_text("\n--xla_cpu_multi_thread_eigen=true\n--xla_cpu_enable_fast_math\n")
+    monkeypatch.setenv("XLA_FLAGS", str(file))
+    with pytest.raises(KupsRelaxError, match="or from the file that it names"):
+        _settings.check_environment()
+
+
+def test_flags_that_xla_has_read_are_refused_after_the_environment_lost_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Read:
+        xla_cpu_enable_fast_math = True
+
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.setattr(_platform, "_debug_options", Read)
+    with pytest.raises(KupsRelaxError, match="start Python again: XLA reads them once"):
+        _settings.check_environment()
+    monkeypatch.undo()
+    assert _platform._debug_options() is not None, "jaxlib tells no more: find another way"
 
 
 def test_a_small_stack_of_threads_is_the_users_alone() -> None:

@@ -16,7 +16,7 @@ GENERATORS: dict[str, tuple[int, float]] = {
     "structures": (40_000, 60.0),
     "files": (40_000, 60.0),
     "smiles": (10_000, 60.0),
-    "commands": (5_000, 120.0),
+    "commands": (5_000, 60.0),
     "options": (5_000, 120.0),
     "stores": (10_000, 60.0),
 }

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 import tempfile
 import traceback
 
@@ -21,6 +22,10 @@ def main() -> None:
         "--only", type=int, metavar="INDEX", help="repeat one case, in this process"
     )
     given = parser.parse_args()
+    if given.only is not None and os.environ.get("PYTHONHASHSEED") != "0":
+        # As the workers have it: some seeds are what sets give.
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, "-m", "benchmarks.fuzz", *sys.argv[1:]])
     if given.only is not None:
         repeat(given.generator, given.seed, given.only)
         return
@@ -32,14 +37,12 @@ def main() -> None:
 
 def repeat(generator: str, seed: int, index: int) -> None:
     """Make one case here, where a debugger and tracebacks are at hand."""
-    import importlib
-
     from benchmarks.fuzz._verdict import judge
-    from benchmarks.fuzz._worker import case
+    from benchmarks.fuzz._worker import case, module_of
 
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        module = importlib.import_module(f"benchmarks.fuzz.{generator}")
+        module = module_of(generator)
         if hasattr(module, "prepare"):
             module.prepare()
         description, call = case(generator, seed, index)

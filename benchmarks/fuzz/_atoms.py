@@ -93,7 +93,8 @@ def snapshot(item: Any) -> Any:
         arrays = {repr(k): _bits(v) for k, v in item.arrays.items()}
         info = item.info
         keys = [id(v) for v in info.values()] if type(info) is dict else id(info)
-        held = [id(c) for c in (item.constraints or ())]
+        constraints_ = item.constraints
+        held = [id(c) for c in constraints_] if type(constraints_) is list else id(constraints_)
         return arrays, _bits(item.cell.array), _bits(item.pbc), keys, held, id(item.calc)
     if isinstance(item, Structure):
         return [(k, _bits(v)) for k, v in vars(item).items() if isinstance(v, np.ndarray)]

@@ -235,7 +235,12 @@ def _listed(column: Any) -> list[Any]:
 
 def _compare(what: str, got: Any, want: Any) -> None:
     # As text: NaN is equal to itself there, and -0.0 is not 0.0.
-    if repr(got) != repr(want):
+    shown, wanted = repr(got), repr(want)
+    if shown != wanted:
+        ends = zip(shown, wanted, strict=False)
+        at = max(0, next((i for i, (a, b) in enumerate(ends) if a != b), 0) - 40)
         if str(CANARY) in repr(got) or CANARY_TEXT in repr(got):
-            raise WrongError(f"reached outside: {what} is {repr(got)[:250]}")
-        raise WrongError(f"{what} without an error: {repr(got)[:250]}; written {repr(want)[:250]}")
+            raise WrongError(f"reached outside: {what} is {shown[at : at + 200]}")
+        raise WrongError(
+            f"{what} without an error: {shown[at : at + 200]}; written {wanted[at : at + 200]}"
+        )

@@ -90,7 +90,7 @@ def odd_mol(draw: random.Random, most: int) -> tuple[str, Any]:
             except RuntimeError:  # RDKit counts the atoms itself
                 break
     for _ in range(draw.choice((0, 0, 1, 2))):
-        key = draw.choice(("_Name", "id", "charge", "x", "smiles", "name", "ünï", ""))
+        key = draw.choice(("_Name", "id", "charge", "x", "smiles", "name", "ünï", " "))
         put = draw.choice((mol.SetProp, mol.SetIntProp, mol.SetDoubleProp, mol.SetBoolProp))
         texts = ("x", "nan", "1e999", "", "two\nlines", "9" * 400)
         value = {mol.SetProp: draw.choice(texts), mol.SetDoubleProp: number(draw)}.get(put, 1)

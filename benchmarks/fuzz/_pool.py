@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from benchmarks.fuzz._verdict import KINDS
 # Seconds for imports and for what a generator prepares.
 _START = 300.0
 EXAMPLES = 20
+# A file and a line, by which faults are told apart: where an exception was raised.
+_PLACE = re.compile(r"\b\w+\.pyx?:\d+")
 _ROOT = Path(__file__).parents[2]
 
 
@@ -29,7 +32,8 @@ class Tally:
     Attributes:
         tried: Number of cases.
         counts: Cases of each kind.
-        examples: Of all kinds but "clear"; the first of each place or message, `EXAMPLES` at most.
+        examples: Of all kinds but "clear"; the first of each place or message,
+            `EXAMPLES` at most of each kind.
         warned: Warnings that code of kups_relax caused, and how often.
         seconds: Wall time.
     """
@@ -44,11 +48,16 @@ class Tally:
         """Count one case, and keep it as an example where it is of a new kind."""
         self.tried += 1
         self.counts[kind] += 1
-        key = (kind, text.partition(" @ ")[2] or text[:60])
-        if kind != "clear" and not any(e["key"] == key for e in self.examples[:EXAMPLES]):
+        key = (
+            kind,
+            _PLACE.findall(text)[:1] or text[:40],
+            case.partition(":")[0] if kind == "hang" else "",
+        )
+        alike = [e for e in self.examples if e["kind"] == kind]
+        known = len(alike) >= EXAMPLES or any(e["key"] == key for e in alike)
+        if kind != "clear" and not known:
             example = {"kind": kind, "seed": seed, "index": index, "case": case, "text": text}
             self.examples.append({**example, "key": key})
-            del self.examples[EXAMPLES:]
 
     def figures(self) -> dict[str, Any]:
         """Return the counts and examples for a file of results."""
@@ -66,7 +75,7 @@ def run(generator: str, n: int, *, seed: int = 0, start: int = 0, limit: float =
     """Run cases of a generator in one process at a time.
 
     Args:
-        generator: Module of this package.
+        generator: Module of this package, or the whole name of another one.
         n: Number of cases.
         seed: Decides, with the index alone, what each case is.
         start: Index of the first.
@@ -97,7 +106,12 @@ def _run_some(
             stderr=errors,
             stdin=subprocess.DEVNULL,
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            # Some of ASE's writers write sets.
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": "0",
+                "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            },
             start_new_session=True,
         )
     at, case, ready = start, "", False

@@ -150,6 +150,7 @@ def _raised_by_us(call: Callable[[], Any], reason: str) -> str | None:
 def _owners(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        if any(path.is_relative_to(root) for root in (_OURS, _ASE, _BENCHMARKS)):
+        # A file of the user's own lies in the working folder.
+        if any(path.is_relative_to(root) for root in (_OURS, _ASE, _BENCHMARKS, Path.cwd())):
             yield frame
         frame = frame.f_back

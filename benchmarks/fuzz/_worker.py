@@ -16,19 +16,26 @@ ROOM = 4 << 30
 _streams: dict[tuple[str, int], tuple[int, Iterator[Any]]] = {}
 
 
+def module_of(generator: str) -> Any:
+    """Import a generator: a module of this package, or any other by its whole name."""
+    return importlib.import_module(
+        generator if "." in generator else f"benchmarks.fuzz.{generator}"
+    )
+
+
 def case(generator: str, seed: int, index: int) -> tuple[str, Callable[[], Any]]:
     """Make one case of a generator.
 
     Args:
-        generator: Module of this package with `case(seed, index)`, or with `cases(seed, n)`, an
-            iterator over the first n cases.
+        generator: Module of this package, or its whole name, with `case(seed, index)`, or with
+            `cases(seed, n)`, an iterator over the first n cases.
         seed: Decides, with the index alone, what the case is.
         index: From 0.
 
     Returns:
         A description, and the call that `benchmarks.fuzz._verdict.judge` judges.
     """
-    module = importlib.import_module(f"benchmarks.fuzz.{generator}")
+    module = module_of(generator)
     if hasattr(module, "case"):
         return module.case(seed, index)
     at, stream = _streams.get((generator, seed), (0, None))
@@ -43,7 +50,7 @@ def serve(generator: str, seed: int, start: int, stop: int, lines: Any) -> None:
     """Judge cases start .. stop, and write a line of JSON for each."""
     from benchmarks.fuzz._verdict import judge
 
-    module = importlib.import_module(f"benchmarks.fuzz.{generator}")
+    module = module_of(generator)
     if hasattr(module, "prepare"):
         module.prepare()
     _limit_memory()

@@ -4,22 +4,29 @@ import abc
 import contextlib
 import dataclasses
 import json
-import logging
 import os
 import shlex
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kups_relax import io
+from kups_relax._bits import continued, differences
 from kups_relax._files import why_not_written
+from kups_relax._log import log
 from kups_relax._memory import Result
 from kups_relax._record import Record
 from kups_relax._result import Results
-from kups_relax.errors import KupsRelaxError, LeftOutWarning, OptionError, StoreError
+from kups_relax.errors import (
+    BitsWarning,
+    DamagedError,
+    KupsRelaxError,
+    LeftOutWarning,
+    OptionError,
+    StoreError,
+)
 from kups_relax.relaxation import Saved, is_checkpoint, read_checkpoint, write_checkpoint
-
-log = logging.getLogger("kups_relax")
 
 
 def keeper(
@@ -199,16 +206,26 @@ class _Stored(Keeper):
     def _go_on(self, options: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
         there = self._store.Store(self._path)
         _compare(self._path, there.options, options)
-        damaged = self._store.check(there).damaged
-        if damaged:
+        try:
+            self._store.verify(there)
+        except DamagedError as error:
+            n = len(self._store.check(there).damaged)
             raise StoreError(
-                f"{str(self._path)!r} is damaged: {len(damaged)} of its {len(there)} structures "
-                f"are not whole. {next(iter(damaged.values()))}"
-            )
+                f"{str(self._path)!r} is damaged: {n} of its {len(there)} structures are not "
+                f"whole. {error}"
+            ) from error
         self._done = there.done
         versions = self._store.versions()
-        if there.versions != versions:
-            versions = {**there.versions, "resumed with": versions}
+        begun = len(there) or self._checkpoint.exists()
+        if begun and (others := differences(there.versions, versions)):
+            warnings.warn(
+                f"{str(self._path)!r} goes on in another environment, in which the same structure "
+                f"may get other bits: {'; '.join(others)}. Resume it where it was begun if bits "
+                "matter, or begin again with overwrite=True.",
+                BitsWarning,
+                stacklevel=2,
+            )
+        versions = continued(there.versions, versions) if begun else versions
         attributes = {**attributes, "run": there.run, "versions": json.dumps(versions)}
         self._writer.go_on(len(there), attributes)
         return there.run

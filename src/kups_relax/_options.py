@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from kups_relax.errors import OptionError
+from kups_relax.errors import OptionError, shown
 
 T = TypeVar("T")
 
@@ -36,10 +36,10 @@ def build(maker: Callable[..., T], name: str, options: str) -> T:
         key, equals, text = (part.strip() for part in item.partition("="))
         key = _kebab(key)
         if not parameters:
-            raise OptionError(f"{name} has no option {item!r}; it has none at all.")
+            raise OptionError(f"{name} has no option {shown(item)}; it has none at all.")
         if not equals or key not in parameters:
             raise OptionError(
-                f"{name} has no option {item!r}; expected key=value with one of "
+                f"{name} has no option {shown(item)}; expected key=value with one of "
                 f"{', '.join(parameters)}.{did_you_mean(key, parameters) if equals else ''}"
             )
         if parameters[key].name in values:
@@ -122,7 +122,9 @@ def _value(name: str, key: str, text: str, parameter: inspect.Parameter) -> Any:
         if kind is float:
             if _NUMBER.fullmatch(text):
                 if math.isinf(float(text)):
-                    raise OptionError(f"{name}: {key} is {text!r}, more than a number can hold.")
+                    raise OptionError(
+                        f"{name}: {key} is {shown(text)}, more than a number can hold."
+                    )
                 return float(text)
             expected.append("a number")
         elif kind is int:
@@ -145,4 +147,4 @@ def _value(name: str, key: str, text: str, parameter: inspect.Parameter) -> Any:
             return text
         else:
             expected.append("a value")
-    raise OptionError(f"{name}: {key} is {text!r}; expected {' or '.join(expected)}.")
+    raise OptionError(f"{name}: {key} is {shown(text)}; expected {' or '.join(expected)}.")

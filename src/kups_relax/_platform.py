@@ -1,23 +1,28 @@
 """What the installed JAX must be fit for, and what it needs of the system."""
 
 import gc
-import logging
 import os
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from kups_relax._log import log
 from kups_relax.errors import KupsRelaxError
-
-log = logging.getLogger("kups_relax")
 
 # Share of the memory maps that Linux allows a process, from which on programs are given up.
 FULL = 0.6
 
 # A level below XLA's default: on CPU it compiles in three quarters of the time and runs as fast.
 COMPILER_OPTIONS: dict[str, dict[str, Any]] = {"cpu": {"xla_backend_optimization_level": 2}}
+
+# One flag at the start of a text, as tsl's parser takes it.
+_FLAG = re.compile(
+    r"""(?P<name>-[-\w]*)(?:=(?P<quote>['"])(?P<quoted>.*?)(?:(?P=quote)|\Z)|=?(?P<plain>\S*))""",
+    re.ASCII | re.DOTALL,
+)
 
 # Hashes of the programs for which there was room.
 _known: set[int] = set()
@@ -37,15 +42,67 @@ def check_platform() -> None:
         )
 
 
+def xla_flags() -> dict[str, str]:
+    """Read XLA_FLAGS as XLA does: flags, or the name of a file that holds them.
+
+    Returns:
+        Values by name without dashes, "" where a flag has none; of a flag given twice the last.
+    """
+    text = os.environ.get("XLA_FLAGS", "")
+    if text and not text.lstrip().startswith("-"):
+        try:
+            text = Path(text).read_text(errors="replace")
+        except OSError:
+            return {}
+    flags, text = {}, text.lstrip()
+    while (found := _FLAG.match(text)) is not None:
+        value = found["quoted"] if found["quote"] else found["plain"]
+        flags[found["name"].lstrip("-")] = value or ""
+        text = text[found.end() :].lstrip()
+    return flags
+
+
+def fast_math() -> bool:
+    """Return whether XLA may compute other numbers than those that are written down.
+
+    Looks at the flags that it has read, which the environment may have lost since, and at those
+    that it may have yet to read.
+    """
+    told = xla_flags().get("xla_cpu_enable_fast_math", "false").lower() not in ("false", "0")
+    return told or bool(getattr(_debug_options(), "xla_cpu_enable_fast_math", False))
+
+
+def optimization_level(platform: str) -> int:
+    """Return XLA's optimization level for the engine's programs.
+
+    Args:
+        platform: JAX's name of it, "cpu" for example.
+    """
+    name = "xla_backend_optimization_level"
+    ours = compiler_options(platform).get(name)
+    told = xla_flags().get(name, "3")
+    told = int(told) if told.isdecimal() else 3
+    return int(getattr(_debug_options(), name, told) if ours is None else ours)
+
+
+def _debug_options() -> Any:
+    """Return the options that XLA has read from its flags; None where jaxlib does not tell."""
+    try:
+        from jaxlib import xla_client
+
+        return xla_client.CompileOptions().executable_build_options.debug_options
+    except Exception:  # no part of what jaxlib promises
+        return None
+
+
 def compiler_options(platform: str) -> dict[str, Any]:
     """Return XLA's options for the engine's programs; what XLA_FLAGS says has precedence.
 
     Args:
         platform: JAX's name of it, "cpu" for example.
     """
-    flags = os.environ.get("XLA_FLAGS", "")
-    options = COMPILER_OPTIONS.get(platform, {})
-    return {name: value for name, value in options.items() if f"--{name}" not in flags}
+    flags, options = xla_flags(), COMPILER_OPTIONS.get(platform, {})
+    return {name: value for name, value in options.items() if name not in flags}
 
 
 def make_room(*program: Hashable) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from kups_relax import io
 from kups_relax.data import Structure
+from kups_relax.errors import printable
 from kups_relax.relaxation import Frame, Outcome, Refused, Status
 
 # Where the components of a stress in Voigt order are in the 3 x 3 matrix.
@@ -152,7 +153,8 @@ def reason_alone(reason: str, label: str) -> str:
     rest = reason.removeprefix(repr(label))
     if rest == reason:
         rest = reason.removeprefix(f"{label}:")
-    return rest if rest == reason else rest.lstrip(": ").removeprefix("with ")
+    # Reasons hold what others wrote: a library, a file.
+    return printable(rest if rest == reason else rest.lstrip(": ").removeprefix("with "))
 
 
 def frame_atoms(atoms: Any, cell: Any, frame: Frame) -> Any:

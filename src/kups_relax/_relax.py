@@ -3,10 +3,9 @@
 import contextlib
 import dataclasses
 import hashlib
-import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -14,7 +13,9 @@ import jax
 import numpy as np
 
 from kups_relax import coordinates, io, optimizers, potentials
+from kups_relax._checks import DTYPE, FLAG, SEED, FileName, Flag, Number, Whole, refuse_loops
 from kups_relax._keep import Keeper, keeper
+from kups_relax._log import log
 from kups_relax._progress import Progress
 from kups_relax._record import Record
 from kups_relax._result import Results
@@ -26,6 +27,7 @@ from kups_relax.errors import (
     PotentialError,
     StructureError,
     described,
+    shown,
 )
 from kups_relax.internals import guide_of
 from kups_relax.relaxation import (
@@ -35,15 +37,14 @@ from kups_relax.relaxation import (
     Refused,
     Scheduler,
     axis_lengths,
-    check_range,
     fitted,
     gives_stress,
     has_volume,
     max_workers,
+    prepare,
     size_class,
 )
 
-log = logging.getLogger("kups_relax")
 # What becomes of single structures: a name of its own, so that it can be silenced alone.
 
 # What runs within `one_caution` have warned of.
@@ -143,8 +144,19 @@ def relax(
     potential = potentials.get(potential)
     optimizer = optimizers.get(optimizer)
     optimizers.check_batched(optimizer)
-    _check_options(fmax, max_steps, dtype, n_workers, checkpoint)
     cell = coordinates.get(cell)
+    fmax = Number(above=0, otherwise=", in eV/Angstrom")("fmax", fmax)
+    max_steps = Whole()("max_steps", max_steps)
+    dtype = DTYPE("dtype", dtype)
+    n_workers = Whole(least=1, none=True)("n_workers", n_workers)
+    seconds = Number(above=0, none=True, otherwise=", in seconds")
+    checkpoint = seconds("checkpoint", checkpoint)
+    n_conformers, seed = Whole(least=1)("n_conformers", n_conformers), SEED("seed", seed)
+    flags = {"overwrite": overwrite, "resume": resume, "strict": strict}
+    overwrite, resume, strict = (FLAG(name, value) for name, value in flags.items())
+    progress = Flag(none=True)("progress", progress)
+    output = FileName(none=True)("output", output)
+    refuse_loops("structures", structures)
     trajectories = _Trajectories(trajectory, trajectory_of)
     entries = structures
     if not isinstance(structures, io.Stream):
@@ -154,12 +166,12 @@ def relax(
     options = {
         "potential": _described(potential),
         "optimizer": optimizers.describe(optimizer),
-        "fmax": float(fmax),
-        "max_steps": int(max_steps),
+        "fmax": fmax,
+        "max_steps": max_steps,
         "cell": None if cell is None else {"name": cell.name, **dataclasses.asdict(cell)},
         "dtype": dtype,
-        "seed": int(seed),
-        "n_conformers": int(n_conformers),
+        "seed": seed,
+        "n_conformers": n_conformers,
         "trajectory": trajectories.described,
     }
     keep = keeper(
@@ -270,23 +282,6 @@ def one_caution() -> Iterator[None]:
         _said.reset(token)
 
 
-def _check_options(
-    fmax: float, max_steps: int, dtype: str, n_workers: int | None, checkpoint: float | None
-) -> None:
-    if not (isinstance(fmax, int | float | np.number) and 0 < fmax < math.inf):
-        raise OptionError(f"fmax is {fmax!r}; it must be a number greater than 0, in eV/Angstrom.")
-    if not (isinstance(max_steps, int | np.integer) and 0 <= max_steps < 2**31):
-        raise OptionError(f"max_steps is {max_steps!r}; it must be a whole number, at least 0.")
-    if dtype not in ("float64", "float32"):
-        raise OptionError(f"dtype is {dtype!r}; it must be 'float64' or 'float32'.")
-    if checkpoint is not None and not (
-        isinstance(checkpoint, int | float | np.number) and 0 < checkpoint < math.inf
-    ):
-        raise OptionError(f"checkpoint is {checkpoint!r}; expected seconds, more than 0, or None.")
-    if n_workers is not None and not (isinstance(n_workers, int | np.integer) and n_workers >= 1):
-        raise OptionError(f"n_workers is {n_workers!r}; it must be a whole number, at least 1.")
-
-
 def _job(
     number: int,
     entry: Any,
@@ -304,8 +299,8 @@ def _job(
         entry.check_resolution(dtype)
         moving, moves = coordinates.coordinates_of(entry, cell)
         form = potential.specialize(entry)
-        prepared: Mapping[str, np.ndarray] = form.prepare(entry)
-        check_range(form, entry, prepared, dtype)
+        n_tiles = max_workers(form, n_workers)
+        prepared = prepare(form, entry, dtype, n_tiles)
         lengths = axis_lengths(form, prepared) | axis_lengths(moving, moves)
         size = size_class(form, entry.n_atoms, lengths)
         guide, hints = None, None
@@ -319,7 +314,7 @@ def _job(
                 "needs. Relax with cell=None, or with another potential."
             )
         program = Program(form, optimizer, moving, stress=stress, guide=guide)
-        size = fitted(program, size, np.dtype(dtype), max_workers(form, n_workers))
+        size = fitted(program, size, np.dtype(dtype), n_tiles)
     except (StructureError, PotentialError, CapacityError) as error:
         return Refused(number, entry, str(error))
     except Exception as error:  # whatever a potential of the user's own may raise
@@ -342,14 +337,10 @@ class _Trajectories:
     """Which structures' trajectories are kept."""
 
     def __init__(self, every: int, chosen: Any) -> None:
-        if not (isinstance(every, int | np.integer) and 0 <= every < 2**31):
-            raise OptionError(
-                f"trajectory is {every!r}; expected a whole number of steps between two geometries "
-                "that are kept, or 0 for none."
-            )
+        every = Whole()("trajectory", every)
         chosen = [chosen] if isinstance(chosen, str | int | np.integer) else chosen
-        self._every = int(every)
-        self._chosen = None if chosen is None else set(chosen)
+        self._every = every
+        self._chosen = None if chosen is None else _places(chosen)
         if self._chosen is not None and not self._every:
             raise OptionError(
                 "trajectory_of says whose trajectories are kept, and trajectory is 0: none is. "
@@ -363,6 +354,24 @@ class _Trajectories:
         if self._chosen is None or number in self._chosen or entry.id in self._chosen:
             return self._every
         return 0
+
+
+def _places(chosen: Any) -> set[str | int]:
+    """Return ids and places of structures, as `trajectory_of` gives them.
+
+    Raises:
+        OptionError: They are something else.
+    """
+    try:
+        found: list[Any] = [*chosen]
+    except Exception:  # no collection, or one of the user's own that raises
+        found = [None]
+    if not all(isinstance(one, str | int | np.integer) and one is not True for one in found):
+        raise OptionError(
+            f"trajectory_of is {shown(chosen)}; expected ids, or places in the input, as whole "
+            "numbers: one or a list of them, or None for all."
+        )
+    return {one if isinstance(one, str) else int(one) for one in found}
 
 
 def _described(potential: potentials.EnergyModel) -> dict[str, Any]:

@@ -12,14 +12,13 @@ import dataclasses
 import functools
 import operator
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
 
-from kups_relax._platform import check_platform
+from kups_relax._platform import check_platform, fast_math
 from kups_relax.errors import KupsRelaxError
 
 P = ParamSpec("P")
@@ -58,8 +57,6 @@ _NEEDED = {
     "error_checking_behavior_divide": "ignore",
     "error_checking_behavior_oob": "ignore",
 }
-# Flags of XLA that change bits wherever it likes, and that are no option of a program.
-_FAST_MATH = re.compile(r"--xla_cpu_enable_fast_math(?!\w)(?!=(?:false|0)\b)", re.IGNORECASE)
 _present = tuple(
     name
     for name in (*_OWN, "default_device", "enable_x64")
@@ -167,10 +164,11 @@ def check_environment() -> None:
                 f"jax_{name} is {value!r}, with which JAX cannot trace the engine's programs; set "
                 f'it to {needed!r}: jax.config.update("jax_{name}", {needed!r}).'
             )
-    if _FAST_MATH.search(os.environ.get("XLA_FLAGS", "")):
+    if fast_math():
         raise KupsRelaxError(
             "XLA_FLAGS has --xla_cpu_enable_fast_math, with which XLA computes other numbers than "
-            "those that were written down. Remove it from XLA_FLAGS."
+            "those that were written down. Remove it from XLA_FLAGS (or from the file that it "
+            "names) and start Python again: XLA reads them once."
         )
     try:
         jax.local_devices()

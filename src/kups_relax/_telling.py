@@ -4,6 +4,8 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kups_relax.errors import printable
+
 # Rows of a table in a notebook: as many, from the start and from the end.
 _ROWS = 5
 
@@ -24,7 +26,7 @@ def problems_of(ids: Sequence[str], status: Sequence[str], reason: Sequence[str]
     """Say what went wrong: what all structures share once, else the first of each status."""
     own = [_without_id(r, i) for r, i in zip(reason, ids, strict=True)]
     if len(own) > 1 and own[0] and len(set(own)) == 1:
-        return [f"all: {printable(own[0])}"]
+        return [f"all: {_line(own[0])}"]
     first: dict[str, int] = {}
     shared: dict[str, set[str]] = {}
     for place, (label, text) in enumerate(zip(status, own, strict=True)):
@@ -35,10 +37,10 @@ def problems_of(ids: Sequence[str], status: Sequence[str], reason: Sequence[str]
     for label, place in first.items():
         n = sum(one == label for one in status)
         if n > 1 and len(shared[label]) == 1:
-            lines.append(f"{label}, all {n}: {printable(own[place])}")
+            lines.append(f"{label}, all {n}: {_line(own[place])}")
         else:
             of = f", the first of {n}" if n > 1 else ""
-            lines.append(f"{label}{of}: {printable(repr(ids[place]))}: {printable(own[place])}")
+            lines.append(f"{label}{of}: {_line(repr(ids[place]))}: {_line(own[place])}")
     return lines
 
 
@@ -63,9 +65,9 @@ def html_of(title: str, problems: Sequence[str], columns: Mapping[str, Sequence[
     return "\n".join(lines)
 
 
-def printable(text: str) -> str:
+def _line(text: str) -> str:
     """Write text in one line, without what a terminal would obey."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
 def _without_id(reason: str, label: str) -> str:
@@ -78,7 +80,7 @@ def _number(form: str) -> Any:
 
 # Columns of the table in a notebook: their titles, and how values are written.
 SHOWN: dict[str, tuple[str, Any]] = {
-    "id": ("id", printable),
+    "id": ("id", _line),
     "n_atoms": ("atoms", str),
     "n_steps": ("steps", str),
     "energy": ("energy (eV)", _number(".6f")),

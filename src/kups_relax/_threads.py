@@ -6,12 +6,14 @@ Nothing here imports JAX, so the command can end without loading it.
 import atexit
 import contextlib
 import functools
+import math
 import os
 import signal
 import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterable
 from typing import NoReturn
 
 # Name of the threads, for debuggers.
@@ -47,6 +49,19 @@ def join(thread: threading.Thread, seconds: float | None = None) -> None:
         thread.join(seconds)
 
 
+def join_all(threads: Iterable[threading.Thread], seconds: float) -> None:
+    """Wait for threads of the engine.
+
+    Args:
+        threads: Of the engine.
+        seconds: For all of them together; inf: until they have ended.
+    """
+    deadline = time.monotonic() + seconds
+    for thread in list(threads):
+        left = max(0.0, deadline - time.monotonic())
+        join(thread, None if math.isinf(seconds) else left)
+
+
 def at_work() -> bool:
     """Return whether a thread of the engine is running."""
     return any(thread.is_alive() for thread in _threads)
@@ -75,11 +90,11 @@ def _watch_end() -> None:
 def _end_threads() -> None:
     """Wait for the engine's threads before the interpreter ends, for example after Ctrl-C.
 
-    They end after the call that they have under way.
+    They end after the call that they have under way. Where Ctrl-C ended the program, nobody waits
+    for what takes long.
     """
-    deadline = time.monotonic() + _LEAVE
+    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
     with contextlib.suppress(KeyboardInterrupt):
-        for thread in list(_threads):
-            join(thread, max(0.0, deadline - time.monotonic()))
+        join_all(_threads, 0.5 if interrupted else _LEAVE)
     if at_work():
         end_process(128 + signal.SIGINT)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from kups_relax import io
+from kups_relax._checks import SEED, Whole, refuse_loops
 from kups_relax._relax import one_caution, relax
 from kups_relax.errors import OptionError
 
@@ -73,11 +74,13 @@ def verify(
         >>> kr.verify(pair, kr.potentials.LennardJones(0.0104, 3.4), draws=2).ok
         True
     """
-    if not (isinstance(draws, int | np.integer) and draws >= 1):
-        raise OptionError(f"draws is {draws!r}; it must be a whole number, at least 1.")
+    draws, seed = Whole(least=1)("draws", draws), SEED("seed", seed)
+    refuse_loops("structures", structures)
     if relax_options.get("output") is not None:
         raise OptionError("verify writes no structures; leave output out, and use relax for it.")
     reading = {k: relax_options.pop(k) for k in ("seed", "n_conformers") if k in relax_options}
+    if "n_conformers" in reading:
+        reading["n_conformers"] = Whole(least=1)("n_conformers", reading["n_conformers"])
     entries = io.structures_from(structures, **reading)
     options = {"progress": False, **relax_options}
     with one_caution():

@@ -17,7 +17,7 @@ from ase.build import bulk
 
 import kups_relax as kr
 from helpers import argon_clusters, assert_same_result
-from kups_relax.io import _embedding, _molecules
+from kups_relax.io import _molecules, _processes
 
 RUN = [sys.executable, "-c", "from kups_relax.cli import main; main()", "relax"]
 SALEN = "[Zn]123[N+](=CC4=CC=CC=C4O3)CC[N+]1=CC1=CC=CC=C1O2"
@@ -96,14 +96,14 @@ def test_case_11_the_run_that_goes_on_equals_an_undisturbed_one(
         calls.append(args)
         if len(calls) == 3:
             # While RDKit works: its process must neither hear of it nor go on.
-            ask = _embedding._Process.ask
+            ask = _processes.Worker.ask
 
-            def slowly(self: Any, message: Any, seconds: float) -> Any:
+            def slowly(self: Any, message: Any) -> None:
                 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
-                return ask(self, (_endless(), 1, 0), seconds)
+                ask(self, (_endless(), 1, 0))
 
             with monkeypatch.context() as patch:
-                patch.setattr(_embedding._Process, "ask", slowly)
+                patch.setattr(_processes.Worker, "ask", slowly)
                 return real(*args)
         return real(*args)
 

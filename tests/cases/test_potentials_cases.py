@@ -8,8 +8,10 @@ from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
 
 import kups_relax as kr
+from kups_relax import relaxation
 from kups_relax.errors import StructureError
 from kups_relax.neighbors import neighbor_list
+from kups_relax.relaxation import _memory
 
 
 @pytest.mark.parametrize("n_atoms", [24, 95, 5000])
@@ -35,6 +37,24 @@ def test_case_08_coordinates_of_1e300_are_refused_in_words():
 def test_case_34_an_atom_in_a_long_periodic_cell_is_relaxed_at_once():
     atoms = Atoms("Si", cell=[2e4] * 3, pbc=[False, False, True])
     assert kr.relax(atoms, "stillinger-weber", "preconditioned").status == ["converged"]
+
+
+@pytest.mark.parametrize("n_elements", [1, 2])
+def test_case_35_arrays_of_20000_atoms_take_memory_in_proportion_to_the_pairs(n_elements):
+    atoms = bulk("Ar", a=5.3, cubic=True) * (17, 17, 17)
+    if n_elements == 2:
+        atoms.symbols[::2] = "Ne"
+    epsilon, sigma = {"Ar": 0.0104, "Ne": 0.0031}, {"Ar": 3.4, "Ne": 2.75}
+    potential = kr.potentials.LennardJones(epsilon, sigma, cutoff=4.5)
+    [entry] = kr.io.structures_from(atoms)
+    form = potential.specialize(entry)
+    prepared = relaxation.prepare(form, entry, "float64")
+    n_slots = prepared["neighbor"].size
+    assert n_slots == 18 * len(atoms)
+    assert sum(array.nbytes for array in prepared.values()) < 8 * n_slots + 1e6
+    size = relaxation.size_class(form, len(atoms), relaxation.axis_lengths(form, prepared))
+    program = relaxation.Program(form, kr.optimizers.get("lbfgs"))
+    assert _memory.tile_bytes(program, size, np.dtype("float64")) < 3e8
 
 
 class FiveBelow(EMT):

@@ -234,3 +234,17 @@ def test_case_29_positions_are_judged_in_the_dtype_of_the_run(x: float) -> None:
     [entry] = structures_from(Atoms("Cu2", [[0, 0, 0], [16383.0, 0, 0]]))
     assert isinstance(entry, Structure)
     entry.check_resolution("float32")
+
+
+@pytest.mark.parametrize("name", ["x.xyz", "x.sdf", "x.smi", "x.cif", "POSCAR", "x.json"])
+def test_case_33_one_line_of_20_mb_is_read_or_refused_at_once(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"1" * 20_000_000)
+    # Processes and imports are there before.
+    structures_from([tmp_path / "missing.json", copper()])
+    start = time.process_time()
+    entry, crystal = structures_from([path, copper()])
+    assert time.process_time() - start < 2.0
+    assert isinstance(entry, Unreadable)
+    assert name in entry.reason
+    assert isinstance(crystal, Structure)

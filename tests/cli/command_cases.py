@@ -16,7 +16,7 @@ def command(monkeypatch, capsys):
     """Run the command in this process; return (exit status, stdout, stderr)."""
 
     def run(*args):
-        # A command that was stopped leaves like this.
+        # The command ends its process so.
         monkeypatch.setattr(os, "_exit", sys.exit)
         monkeypatch.setattr(sys, "argv", ["kups-relax", *map(str, args)])
         with pytest.raises(SystemExit) as stopped:

@@ -7,27 +7,24 @@ import numpy as np
 import pytest
 
 from kups_relax.cli import _print
-from kups_relax.cli._stopping import say_stopped
+from kups_relax.cli._stoppable import what_is_left
 from kups_relax.errors import LeftOutWarning
 from made_stores import made_record, made_store
 
 
 def test_a_stopped_run_names_the_store_beside_its_output(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out.extxyz"
-    say_stopped(output)
-    assert capsys.readouterr().err == f"kups-relax: stopped; nothing is in {output}.h5 yet\n"
+    assert what_is_left(output) == f"stopped; nothing is in {output}.h5 yet"
     rng = np.random.default_rng(0)
     made_store(Path(f"{output}.h5"), [made_record(i, rng) for i in range(3)], complete=False)
     words = ["relax", "in.xyz", "--potential", "emt", "-o", str(output)]
     monkeypatch.setattr("sys.argv", ["kups-relax", *words, "--overwrite"])
-    say_stopped(output)
     left = f"{output}.h5 holds 3 finished structures. Go on with: "
     command = " ".join(["kups-relax", *words, "--resume"])
-    assert capsys.readouterr().err == f"kups-relax: stopped; {left}{command}\n"
-    say_stopped(None)
-    assert "nothing was written" in capsys.readouterr().err
+    assert what_is_left(output) == f"stopped; {left}{command}"
+    assert "nothing was written" in what_is_left(None)
 
 
 def test_warnings_are_one_line_each(

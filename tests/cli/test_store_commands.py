@@ -17,7 +17,7 @@ from command_cases import clusters, command, mixed
 
 import kups_relax as kr
 from helpers import argon, argon_clusters, assert_same_result
-from kups_relax.cli import _print, _stopping
+from kups_relax.cli import _print, _stoppable, _stopping
 from made_stores import made_records, made_store
 
 __all__ = ["clusters", "command", "mixed"]  # fixtures
@@ -258,7 +258,8 @@ def test_a_signal_that_gets_lost_stops_the_run_all_the_same(number, tmp_path):
     ase.io.write(path, argon_clusters([3, 4, 5]))
     before = signal.getsignal(number)
     with _stopping.listening():
-        stream = _stopping.Stoppable(path)
+        _stopping.begin()
+        stream = _stoppable.Stoppable(path)
         next(stream)
         # As in a callback, whose exceptions Python prints and forgets.
         with contextlib.suppress(_stopping.Terminated, KeyboardInterrupt):

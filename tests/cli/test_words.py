@@ -11,7 +11,7 @@ from ase import Atoms
 from command_cases import command
 
 import kups_relax
-from kups_relax.cli._words import _flags, for_shell, printable
+from kups_relax.cli._words import _flags, for_shell
 
 __all__ = ["command"]  # fixture
 
@@ -103,8 +103,3 @@ def test_a_file_whose_name_is_no_text_is_named_all_the_same(command, tmp_path):
     status, out, _ = command("relax", tmp_path / "in.xyz", *argon, "-o", path)
     assert status == 0
     assert r"odd\udcff.extxyz" in out
-
-
-def test_control_characters_are_escaped_and_letters_are_not():
-    assert printable("a\x1b]52;c;x\x07\nb\u202e") == r"a\x1b]52;c;x\x07\nb\u202e"
-    assert printable("β-Å ü") == "β-Å ü"

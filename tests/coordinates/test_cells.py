@@ -406,6 +406,12 @@ def test_another_pressure_compiles_nothing():
         ({"cell_factor": 0.0}, "cell_factor is 0.0"),
         ({"smax": -1.0}, "smax is -1.0"),
         ({"max_strain": np.inf}, "max_strain is inf"),
+        ({"max_strain": None}, "max_strain is None; it must be a number"),
+        ({"cell_factor": "1"}, "cell_factor is '1'; it must be a number"),
+        ({"smax": 1j}, "smax is 1j; it must be a number"),
+        ({"pressure": 10**400}, "pressure is 1000"),
+        ({"mask": [[1], [1, 0]]}, "mask is .* expected six values"),
+        ({"constant_volume": "maybe"}, "constant_volume is 'maybe'; expected True or False"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, words):

@@ -290,7 +290,11 @@ REFUSED = {
     ),
     "text for a direction": (
         [odd(FixedPlane([0], [1, 0, 0]), dir="x")],
-        "the constraint FixedPlane cannot be understood .ValueError",
+        "FixedPlane has the direction 'x'; expected a vector of three",
+    ),
+    "complex direction": (
+        [odd(FixedLine([0], [1, 0, 0]), dir=np.array([1j, 0, 0]))],
+        r"FixedLine has the direction \[1j, 0j, 0j\]",
     ),
     "no indices": ([odd(FixAtoms([0]), index=None)], r"no whole numbers; got \[None\]"),
     "directions": ([FixScaled([0], (True,))], r"FixScaled has a mask of shape \(1,\)"),

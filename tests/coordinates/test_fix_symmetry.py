@@ -199,6 +199,14 @@ def not_one_to_one(atoms: Atoms) -> Atoms:
     return atoms
 
 
+def without_numbers(name: str, value: Any) -> Callable[[Atoms], Atoms]:
+    def change(atoms: Atoms) -> Atoms:
+        setattr(atoms.constraints[0], name, value)
+        return atoms
+
+    return change
+
+
 def flat(atoms: Atoms) -> Atoms:
     atoms.cell[2] = 0.0
     return atoms
@@ -225,6 +233,10 @@ REFUSED: dict[str, tuple[Callable[[Atoms], Atoms], str]] = {
     "incomplete": (incomplete, "FixSymmetry has 5 operations that are no group"),
     "empty": (empty, "FixSymmetry has 0 operations that do not all map"),
     "not one to one": (not_one_to_one, "6 operations that do not all map atoms one to one"),
+    "text": (without_numbers("rotations", "x"), "rotations or maps of atoms that are no numbers"),
+    "huge": (without_numbers("symm_map", [[2**40]]), "rotations or maps of atoms that are no"),
+    "nothing": (without_numbers("rotations", None), "rotations that are not finite"),
+    "one number": (without_numbers("rotations", 1.0), "is of another structure"),
     "flat": (flat, "FixSymmetry needs three independent lattice vectors"),
     "slab": (slab, r"all axes for periodic.*pbc=\[True, True, False\]"),
     "isolated": (isolated, "it makes atoms . and . equal, .* Angstrom away"),

@@ -43,6 +43,8 @@ def test_lists_and_other_types_become_the_arrays_that_are_promised() -> None:
         ({"positions": [[0.0, 0.0]] * 2}, r"positions has shape \(2, 2\)"),
         ({"positions": [[0.0, 0.0, 0.0]]}, r"positions has shape \(1, 3\)"),
         ({"positions": [["a"] * 3] * 2}, "positions has shape .* dtype <U1"),
+        ({"positions": [[0.0, 0.0, 0.0], [0.0]]}, "positions has rows of different lengths"),
+        ({"numbers": [[2], [2, 2]]}, "numbers has rows of different lengths"),
         ({"positions": np.zeros((2, 3), complex)}, "complex128"),
         ({"positions": [[0, 0, 0], [np.nan, 0, 0]]}, r"atom 1 is \[nan, 0.0, 0.0\]"),
         ({"positions": [[0, 0, 0], [1e300, 0, 0]]}, r"atom 1 is \[1e\+300, .* dtype float64"),

@@ -108,6 +108,26 @@ def test_networks_are_endless_and_molecules_in_a_cell_are_not():
     assert endless(4, bonds_of(structure)).tolist() == [True, True, False, False]
 
 
+def test_stretched_bonds_join_many_fragments_as_if_one_after_the_other():
+    random = np.random.default_rng(0)
+    for seed in range(20):
+        atoms = Atoms("C30", random.uniform(0, 9 + seed / 4, (30, 3)), cell=[14] * 3, pbc=seed % 2)
+        structure = structure_of(atoms)
+        radius = 0.76
+        near = pairs_within(structure, 1.7 * 2 * radius)
+        ratio = near.lengths / (2 * radius)
+        chosen = ratio < 1.3
+        while has_directed_bonds(structure, near.take(chosen)):
+            parts = fragments(30, near.take(chosen))
+            apart = parts[near.i] != parts[near.j]
+            if not apart.any():
+                break
+            chosen |= apart & (ratio == ratio[apart].min())
+        bonds = bonds_of(structure)
+        for name in ("i", "j", "shifts"):
+            assert np.array_equal(getattr(bonds, name), getattr(near.take(chosen), name))
+
+
 def test_contacts_are_the_shortest_ways_between_fragments():
     structure = structure_of(water_dimer())
     bonds = bonds_of(structure)

@@ -10,7 +10,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from internal_cases import argon_crystal, counted, guide_for, rows_of, structure_of, water_dimer
 
-from kups_relax.internals import Guide
+from kups_relax.errors import CapacityError
+from kups_relax.internals import Guide, _rows
 from kups_relax.internals._bonds import bonds_of
 from kups_relax.internals._rows import (
     BEND,
@@ -93,6 +94,46 @@ def test_small_packed_clusters_have_all_pairs():
     assert spacing == pytest.approx(3.8)
     assert len(rows.kind) == 28
     assert len(packed_rows(structure_of(Atoms("Ar")))[0].kind) == 0
+
+
+def _far_apart() -> dict[str, Atoms]:
+    """Structures in which what is near is not told by the size of the cell, nor by the atoms."""
+    far = np.random.default_rng(0).uniform(0, 1e6, (500, 3))
+    droplet = bulk("Ar", a=5.3, cubic=True) * (4, 4, 4)
+    droplet.pbc = False
+    return {
+        "one atom, periodic along one axis": Atoms("Si", cell=[2e4] * 3, pbc=[0, 0, 1]),
+        "one atom, periodic along all": Atoms("Si", cell=[2e4] * 3, pbc=True),
+        "a layer": Atoms("Si", cell=[3.0, 3.0, 2e4], pbc=[1, 1, 0]),
+        "a thin cell": Atoms("Ar2", [[0, 0, 0], [0, 1.5, 1e4]], cell=[0.3, 3, 2e4], pbc=True),
+        "a skewed cell": Atoms("Si", cell=[[3, 0, 0], [40, 3, 0], [0, 3, 30]], pbc=True),
+        "a skewed layer": Atoms(
+            "Ar2", [[0] * 3, [0, 0, 4]], cell=[[3, 0, 0], [40, 3, 0], [0] * 3], pbc=[1, 1, 0]
+        ),
+        "a gas": Atoms("Ar500", far),
+        "a gas in a cell": Atoms("Ar500", far, cell=[1e6] * 3, pbc=True),
+        "a droplet and a gas": droplet + Atoms("Ar250", 1e3 + far[:250] / 100),
+    }
+
+
+@pytest.mark.parametrize("name", _far_apart())
+def test_rows_grow_with_the_atoms_however_far_apart_they_are(name):
+    atoms = _far_apart()[name]
+    guide, arrays = guide_for(atoms)
+    assert not guide.bonded
+    assert len(arrays["strength"]) <= 64 * len(atoms)
+    assert arrays["uses"].shape[1] <= 128
+
+
+def test_atoms_that_stand_too_unevenly_are_refused_with_what_they_would_take(monkeypatch):
+    monkeypatch.setattr(_rows, "_MOST_PAIRS", 10)
+    cluster = bulk("Ar", a=5.3, cubic=True) * (3, 3, 3)
+    cluster.pbc = False
+    gas = Atoms("Ar300", np.random.default_rng(0).uniform(1e3, 1e4, (300, 3)))
+    atoms = cluster + gas
+    atoms.info["id"] = "smoke"
+    with pytest.raises(CapacityError, match=r"'smoke': .* GiB, and at most 10 an atom .*'lbfgs'"):
+        packed_rows(structure_of(atoms))
 
 
 def crystals():

@@ -30,14 +30,14 @@ def test_coordinates_are_those_that_rdkit_gives_in_this_process(smiles: str) -> 
 
 def test_a_process_embeds_one_molecule_after_the_other() -> None:
     _embedding.embed(with_hydrogens("CCO"), 1, 0, 60.0)
-    [process] = _embedding._idle[-1:]
+    [process] = _embedding._workers._idle[-1:]
     _embedding.embed(with_hydrogens("CCN"), 1, 0, 60.0)
-    assert _embedding._idle[-1] is process
+    assert _embedding._workers._idle[-1] is process
 
 
 def test_a_process_that_was_killed_is_replaced() -> None:
     expected = _embedding.embed(with_hydrogens("CCO"), 1, 0, 60.0)
-    process = _embedding._idle[-1]._process
+    process = _embedding._workers._idle[-1]._process
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert np.array_equal(_embedding.embed(with_hydrogens("CCO"), 1, 0, 60.0), expected)

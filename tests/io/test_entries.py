@@ -1,5 +1,6 @@
 """Atoms, Structures and lists that are malformed: a reason in words, and the others go on."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -106,3 +107,55 @@ class _Odd:
 def test_objects_that_cannot_be_shown_or_named_are_refused_in_words(item: Any, words: str) -> None:
     with pytest.raises(StructureError, match=words):
         structures_from([Atoms("Ar"), item])
+
+
+@pytest.mark.parametrize(
+    ("atoms", "words"),
+    [
+        (Atoms("Kr2", [[0, 0, 0], [0, 0, 4]]), r"numbers of this Structure are \[18, 18\]"),
+        (Atoms("Ar3"), r"its `atoms` \[18, 18, 18\]"),
+        (Atoms("Ar2", pbc=True, cell=[9, 9, 9]), "pbc of this Structure are"),
+    ],
+)
+def test_a_structure_of_other_atoms_is_refused(atoms: Atoms, words: str) -> None:
+    given = Structure(
+        id="s",
+        numbers=np.array([18, 18], np.int32),
+        positions=np.array([[0.0, 0, 0], [0, 0, 4]]),
+        atoms=atoms,
+    )
+    [entry] = structures_from(given)
+    assert isinstance(entry, Unreadable)
+    assert re.search(words, entry.reason)
+
+
+@pytest.mark.parametrize("atoms", ["Ar", Atoms("Ar")])
+def test_an_unreadable_keeps_atoms_that_are_whole(atoms: Any) -> None:
+    assert (Unreadable(id="x", reason="bad", atoms=atoms).atoms is None) == (atoms == "Ar")
+
+
+class _Uncopied(Atoms):
+    def copy(self) -> Any:
+        raise RuntimeError("not to be copied")
+
+
+def test_a_structure_whose_atoms_cannot_be_copied_is_refused_before_it_runs() -> None:
+    atoms = _Uncopied("Ar")
+    given = Structure(
+        id="s", numbers=np.array([18], np.int32), positions=np.zeros((1, 3)), atoms=atoms
+    )
+    [entry] = structures_from(given)
+    assert isinstance(entry, Unreadable)
+    assert "cannot be copied (RuntimeError: not to be copied)" in entry.reason
+
+
+@pytest.mark.parametrize("name", ["atomtypes", "dlp4_labels", "type", "occupancy"])
+@pytest.mark.parametrize("value", [np.array(1.0), np.zeros((3, 3)), np.zeros(5)])
+def test_arrays_that_only_have_the_names_of_a_readers_are_left_alone(
+    name: str, value: np.ndarray
+) -> None:
+    atoms = molecule("H2O")
+    atoms.arrays[name] = value
+    [entry] = structures_from(atoms)
+    expected = Unreadable if name == "atomtypes" and value.ndim == 1 else Structure
+    assert isinstance(entry, expected), entry

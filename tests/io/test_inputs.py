@@ -101,6 +101,17 @@ def test_files_that_match_twice_in_one_pattern_are_read_once(folder: Path) -> No
     assert not any(label.startswith(("a#", "b#", "c#", "sub/POSCAR#")) for label in ids(entries))
 
 
+@pytest.mark.parametrize("smiles", ["CCO", "c1ccccc1", "[Na+].[Cl-]", "C/C=C/C"])
+def test_smiles_given_as_a_path_are_told_from_a_missing_file(smiles: str) -> None:
+    pytest.importorskip("rdkit", reason="RDKit tells")
+    [_, entry] = structures_from([molecule("H2O"), smiles])
+    assert "It looks like SMILES: write them into a file whose name ends in .smi" in str(entry)
+    assert f"Chem.MolFromSmiles({smiles!r})" in str(entry)
+    for path in ("missing.smi", "./CCO", "POSCAR"):
+        [_, entry] = structures_from([molecule("H2O"), path])
+        assert "there is no such file. Check the path" in str(entry)
+
+
 @pytest.mark.parametrize(
     "path",
     ["missing.cif", "CCO", "C/C=C/C", "[Na+].[Cl-]", "a\0b", "x" * 5000, "", "/dev/null"],

@@ -32,6 +32,9 @@ GRO = (
 )
 CONFIG = "title\n 0 3\n 10. 0. 0.\n 0. 10. 0.\n 0. 0. 10.\n{:8s} 1\n 0. 0. 0.\n{:8s} 2\n 3. 0. 0.\n"
 RES = "TITL x\nCELL 1.0 4 4 4 90 90 90\n{}SFAC Cu\nCu 1 0.0 0.0 0.0 {}\nEND\n"
+# Without the right end, ASE's reader takes forever.
+NWCHEM = "geometry units angstrom\n" + "He 0 0 0.000000000000000000\n" * 40 + "{}\n{}\n"
+XDATCAR = "x\n1.0\n0 2 2\n2 0 2\n2 2 0\nNa Cl\n1 {}\nDirect configuration= 1\n0 0 0\n0.5 0.5 0.5\n"
 MASS = "Masses\n\n1 {} # bead\n\n"
 
 
@@ -59,11 +62,16 @@ def read(folder: Path, name: str, text: str) -> Entry:
         ("a.gro", GRO.format("MW"), "atom 0, 'MW', taken for W, may be no element"),
         ("a.config", CONFIG.format("NA", "CL"), "atom 0, 'NA', taken for N, may be N or Na"),
         ("a.res", RES.format("LATT -1\n", 0.5), "Cu has the occupancy 0.5"),
+        ("a.res", RES.format("LATT -1\n", "1.2.3"), "Cu has the occupancy 1.2.3"),
         ("a.res", RES.format("LATT -1\nSYMM -x, -y, -z\n", 1.0), "it has symmetry (SYMM -x"),
         ("a.xyz", "1\n\n1 0 0 0\n", "'1' is no symbol of an element; atomic numbers belong"),
         ("a.xyz", "1\n\nX 0 0 0\n", "atomic number 0 of atom 0 is no element but the placeholder"),
         ("a.xyz", "1\nProperties=pos:R:3\n0 0 0\n", "atomic number 0 of atom 0 is no element"),
         ("a.xyz", "1\n\nQq 0 0 0\n", "'Qq' is no symbol of an element"),
+        ("a.nwi", NWCHEM.format("end ", ""), "begins in line 1 does not end with a line 'end'"),
+        ("a.nwi", NWCHEM.format("task", ""), "line 43 is ''. Repair it"),
+        ("a.nwi", NWCHEM.format("He\x0c0 0 9", "end\n"), "line 42 is 'He\\x0c0 0 9'"),
+        ("XDATCAR", XDATCAR.format(10**9), "announces 1000000001 atoms, and has 3 lines"),
         ("a.nc", "CDF\n\nLAMMPS", "numbers of types, or nothing at all"),
         ("a.dcd", "\x54\0\0\0CORD", "numbers of types, or nothing at all"),
     ],
@@ -93,6 +101,7 @@ def test_what_a_file_does_not_say_is_refused_with_the_way_to_say_it(
         ("a.config", CONFIG.format("Na", "Cl"), "NaCl", "names of atoms"),
         ("a.res", RES.format("LATT -1\n", 1.0), "Cu", ""),
         ("a.xyz", "1\nProperties=Z:I:1:pos:R:3\n6 0 0 0\n", "C", ""),
+        ("XDATCAR", XDATCAR.format(1), "NaCl", ""),
     ],
 )
 def test_what_a_file_says_is_read_and_what_is_inferred_is_logged(

@@ -17,7 +17,14 @@ from io_cases import odd_silicon, tagged_water
 
 from kups_relax.data._structure import Structure
 from kups_relax.errors import LeftOutWarning, OptionError, StoreError, StructureError
-from kups_relax.io import Unreadable, check_output, structures_from, to_atoms, write
+from kups_relax.io import (
+    Unreadable,
+    check_output,
+    store_of,
+    structures_from,
+    to_atoms,
+    write,
+)
 
 Chem = pytest.importorskip("rdkit.Chem")
 
@@ -466,3 +473,9 @@ def test_numbers_of_decimals_are_those_of_the_results_given(tmp_path):
     back = ase.io.read(tmp_path / "out.extxyz")
     assert np.array_equal(back.positions, atoms.positions)
     assert back.get_potential_energy() == 1 / 3
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_folder_by_its_name_alone_has_no_store_beside_it(path: str) -> None:
+    with pytest.raises(StoreError, match="is a directory; expected the name of a file"):
+        store_of(path)

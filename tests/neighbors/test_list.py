@@ -7,7 +7,7 @@ from ase.neighborlist import primitive_neighbor_list
 from neighbor_cases import brute_force, hard_case, in_order
 
 from kups_relax.errors import OptionError, StructureError
-from kups_relax.neighbors import _list, neighbor_list
+from kups_relax.neighbors import TooManyPairs, _list, nearest_distances, neighbor_list
 from support.crossing import first
 
 
@@ -283,3 +283,30 @@ def test_the_order_is_that_of_i_j_and_shift_however_large_the_shifts(far):
     mixed = random.permutation(rows)
     i, j, shifts = mixed[:, 0], mixed[:, 1], mixed[:, 2:]
     np.testing.assert_array_equal(mixed[_list._order(i, j, shifts, 9)], rows)
+
+
+def test_lists_made_in_blocks_are_the_same_list(monkeypatch):
+    expected = [neighbor_list(*hard_case(seed)) for seed in range(12)]
+    monkeypatch.setattr(_list, "_BLOCK", 3)
+    for seed, whole in enumerate(expected):
+        for one, other in zip(neighbor_list(*hard_case(seed)), whole, strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_nearest_distances_are_those_of_the_list(seed):
+    positions, cell, pbc, cutoff = hard_case(seed)
+    i, j, shifts = neighbor_list(positions, cell, pbc, cutoff)
+    vectors = positions[j] - positions[i] + shifts @ cell
+    expected = np.full(len(positions), np.inf)
+    np.minimum.at(expected, i, np.linalg.norm(vectors, axis=1))
+    np.testing.assert_allclose(
+        nearest_distances(positions, cell, pbc, cutoff), expected, rtol=1e-12
+    )
+
+
+def test_more_pairs_than_are_asked_for_are_refused_before_they_are_listed():
+    with pytest.raises(TooManyPairs, match=r"27 atoms have 7.3e\+02 pairs") as got:
+        neighbor_list(np.random.default_rng(0).uniform(0, 2, (27, 3)), None, False, 9.0, most=600)
+    assert got.value.n == 27 * 27

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from neighbor_cases import hard_case
 
-from kups_relax.neighbors import neighbor_list, neighbor_matrix
+from kups_relax.errors import CapacityError
+from kups_relax.neighbors import (
+    _matrix,
+    distinct_images,
+    neighbor_list,
+    neighbor_matrix,
+    reverse_slots,
+)
 
 
 def padded(array, n_rows, width, fill):
@@ -22,9 +29,10 @@ def test_rows_hold_the_list_in_its_order(seed):
     assert np.array_equal(real.sum(axis=1), matrix.counts)
     assert np.array_equal(np.nonzero(real)[0], i)
     assert np.array_equal(matrix.neighbor[real], j)
-    assert np.array_equal(matrix.shift[real], shifts)
-    assert np.array_equal(matrix.reverse < 0, ~real)
-    assert not matrix.shift[~real].any()
+    assert np.array_equal(matrix.images[matrix.image[real]], shifts)
+    assert not matrix.image[~real].any()
+    assert not matrix.images[0].any()
+    assert len(np.unique(matrix.images, axis=0)) == len(matrix.images)
     assert matrix.neighbor.shape[1] == matrix.counts.max()
 
 
@@ -35,8 +43,9 @@ def test_the_other_side_is_found_in_arrays_of_any_capacity(seed):
     matrix = neighbor_matrix(i, j, shifts, len(positions))
     n_rows, width = len(positions) + 3, matrix.neighbor.shape[1] + 5
     neighbor = padded(matrix.neighbor, n_rows, width, -1)
-    reverse = padded(matrix.reverse, n_rows, width, -1)
-    shift = padded(matrix.shift, n_rows, width, 0)
+    reverse = padded(reverse_slots(i, j, shifts, *matrix.neighbor.shape), n_rows, width, -1)
+    shift = padded(matrix.images[matrix.image], n_rows, width, 0)
+    assert np.array_equal(reverse < 0, neighbor < 0)
     real = neighbor >= 0
     slot = (neighbor * width + reverse)[real]
     rows, columns = np.nonzero(real)
@@ -49,7 +58,8 @@ def test_the_other_side_is_found_in_arrays_of_any_capacity(seed):
 def test_atoms_without_neighbours_have_empty_rows():
     matrix = neighbor_matrix(*neighbor_list(np.diag([0.0, 9.0, 9.5]), None, False, 5.0), 3)
     assert matrix.neighbor.shape == (3, 0)
-    assert matrix.shift.shape == (3, 0, 3)
+    assert matrix.image.shape == (3, 0)
+    assert matrix.images.tolist() == [[0, 0, 0]]
     assert matrix.counts.tolist() == [0, 0, 0]
 
 
@@ -66,4 +76,19 @@ def test_a_list_that_is_not_full_or_not_in_order_is_refused(spoil):
         shifts = shifts.copy()
         shifts[0, 0] += 5
     with pytest.raises(ValueError, match="not full and ordered"):
-        neighbor_matrix(i, j, shifts, 2)
+        reverse_slots(i, j, shifts, 2, len(i))
+
+
+def test_rows_that_memory_would_not_hold_are_refused_before_they_are_made(monkeypatch):
+    monkeypatch.setattr(_matrix, "MAX_SLOTS", 5)
+    listed = neighbor_list(np.diag([0.0, 1.0, 1.5]), None, False, 1.6)
+    with pytest.raises(CapacityError, match=r"'dust': atom 0 has 2 neighbours.*3 rows.*GiB"):
+        neighbor_matrix(*listed, 3, label="dust")
+
+
+@pytest.mark.parametrize("far", [3, 2**30])
+def test_images_are_listed_once_however_far_they_are(far):
+    shifts = np.random.default_rng(0).integers(-1, 2, (50, 3)) * [1, far, far]
+    images, image = distinct_images(shifts.astype(np.int32))
+    assert np.array_equal(images[image], shifts)
+    assert np.array_equal(images[1:], np.unique(shifts[shifts.any(axis=1)], axis=0))

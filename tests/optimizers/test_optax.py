@@ -257,6 +257,21 @@ def test_options_that_do_not_exist_are_refused(text, message):
         ko.get(text)
 
 
+@pytest.mark.parametrize(
+    "transformation",
+    [
+        optax.lookahead(optax.sgd(0.1), 5, 0.5),
+        optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1)),
+        optax.GradientTransformation(lambda params: (), lambda *_: (None, ())),
+        optax.sgd(lambda: 0.1),  # pyright: ignore
+    ],
+    ids=["lookahead", "sam", "nothing", "schedule"],
+)
+def test_what_makes_no_steps_of_gradients_is_refused_in_words(transformation):
+    with pytest.raises(OptionError, match=r" makes no steps.*'lbfgs' "):
+        ko.check_batched(ko.get(transformation))
+
+
 def test_options_are_typed_by_their_defaults():
     assert ko.get("fire:dt=0.05,maxstep=0.1,nmin=7") == ko.Fire(dt=0.05, maxstep=0.1, nmin=7)
     assert ko.get("fire2:use_abc=true") == ko.Fire2(use_abc=True) == ko.get("abc-fire")

@@ -55,7 +55,7 @@ def test_wells_relax_to_the_origin_and_springs_to_their_length():
 
 @pytest.mark.parametrize("options", [{"well": -1.0}, {"bond": float("nan")}, {"length": -0.1}])
 def test_negative_options_are_refused(options):
-    with pytest.raises(OptionError, match="must not be negative"):
+    with pytest.raises(OptionError, match="must be a finite number, at least 0"):
         Harmonic(**options)
 
 

@@ -12,7 +12,7 @@ from ase.calculators.morse import MorsePotential
 import kups_relax as kr
 from helpers import ARGON, DTYPES, assert_same_bits, central_differences, singles, stress_by_strain
 from kups_relax.errors import PotentialError
-from kups_relax.potentials import LennardJones, Morse
+from kups_relax.potentials import LennardJones, Morse, _neighbor_sums
 from kups_relax.potentials._pair_potential import NeighborPairs
 from support.crossing import first, in_turns
 
@@ -156,6 +156,81 @@ def test_crystals_and_clusters_get_in_a_batch_what_they_get_alone(names):
     potential = LennardJones(**ARGON, cutoff=7.0, onset=5.0, skin=0.3)
     report = kr.verify(structures, potential, draws=8, dtype="float32", max_steps=25, fmax=1e-4)
     assert report.ok, report
+
+
+# Two whose parameters are equal, and one that differs.
+MIXED = {
+    "lj": LennardJones(
+        {"Ar": 0.0104, "Ne": 0.0031, "Kr": 0.0104},
+        {"Ar": 3.4, "Ne": 2.75, "Kr": 3.4},
+        cutoff=7.0,
+    ),
+    "morse": Morse(
+        epsilon={"Ar": 0.0104, "Ne": 0.0031, "Kr": 0.014},
+        r0={"Ar": 3.8, "Ne": 3.1, "Kr": 4.0},
+        rho0=5.0,
+        cutoff=7.0,
+    ),
+}
+
+
+def alloys() -> list[Atoms]:
+    """Crystals and a cluster of three elements, of two, and of one."""
+    out = [bulk("Ar", a=5.3, cubic=True).repeat((n, 1, 1)) for n in (1, 2, 3, 2)]
+    for seed, (atoms, chosen) in enumerate(
+        zip(out, ("ArNeKr", "ArNe", "Ar", "ArNeKr"), strict=True)
+    ):
+        symbols = [chosen[k : k + 2] for k in range(0, len(chosen), 2)]
+        atoms.symbols = [symbols[i % len(symbols)] for i in range(len(atoms))]
+        atoms.rattle(0.1, seed=seed)
+    out[3].pbc = False
+    return out
+
+
+@pytest.mark.exact
+def test_mixtures_get_in_a_batch_what_they_get_alone():
+    report = kr.verify(alloys()[:3], MIXED["lj"], draws=3, max_steps=12, fmax=1e-4)
+    assert report.ok, report
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_mixtures_have_by_lists_what_they_have_by_all_pairs(kind):
+    cluster = alloys()[3]
+    by_pairs, by_lists = (
+        singles(form, [cluster])[0]
+        for form in (MIXED[kind], NeighborPairs(MIXED[kind], mixed=True))
+    )
+    np.testing.assert_allclose(by_lists.energy, by_pairs.energy, rtol=1e-12)
+    np.testing.assert_allclose(by_lists.forces, by_pairs.forces, rtol=0, atol=1e-12)
+
+
+def test_no_bit_depends_on_how_parameters_are_looked_up():
+    one_kind = alloys()[2]
+    looked_up = singles(NeighborPairs(MIXED["lj"], mixed=True), [one_kind])
+    assert_same_bits(*(x.forces for x in (*looked_up, *singles(MIXED["lj"], [one_kind]))))
+
+
+def test_no_bit_depends_on_the_blocks_in_which_atoms_are_taken(monkeypatch):
+    atoms = alloys()[1].repeat((1, 2, 1))
+    whole = singles(MIXED["lj"], [atoms])
+    monkeypatch.setattr(_neighbor_sums, "_BLOCK", 8)
+    # With another skin it is another program.
+    in_blocks = singles(dataclasses.replace(MIXED["lj"], skin=0.9), [atoms])
+    for name in ("energy", "forces", "stress", "energies"):
+        assert_same_bits(*(getattr(got, name) for got in (*whole, *in_blocks)))
+
+
+def test_parameters_take_no_memory_that_grows_faster_than_the_atoms():
+    for potential in MIXED.values():
+        for atoms, mixed in zip(alloys()[:3], (True, True, False), strict=True):
+            [entry] = kr.io.structures_from(atoms)
+            form = potential.specialize(entry)
+            assert form == NeighborPairs(potential, mixed=mixed)
+            prepared = form.prepare(entry)
+            n_kinds = len(np.unique(prepared["kind"])) if mixed else 1
+            assert n_kinds == (3 if potential is MIXED["morse"] and len(atoms) == 4 else 1 + mixed)
+            for name in potential.parameter_names:
+                assert np.size(prepared[name]) == n_kinds**2
 
 
 def test_periodic_and_large_structures_take_lists_and_others_all_pairs():

@@ -10,7 +10,7 @@ from ase import Atoms
 import kups_relax as kr
 from helpers import argon, argon_cluster
 from kups_relax.errors import CapacityError
-from kups_relax.potentials import Field, Harmonic, LennardJones
+from kups_relax.potentials import EMT, Field, Harmonic, LennardJones
 from kups_relax.relaxation import axis_lengths, size_class
 from kups_relax.relaxation._classes import atom_capacities, n_lanes
 
@@ -82,6 +82,15 @@ def test_an_axis_that_the_potential_does_not_name_gets_room_of_its_own():
     assert size_class(argon(), 3, {"atoms": 3, "other": 9}).capacities == (("other", 16),)
     assert size_class(argon(), 3, {"atoms": 3, "other": 16}).capacities == (("other", 24),)
     assert size_class(argon(), 3, {"atoms": 3, "other": 0}).capacities == (("other", 8),)
+
+
+def test_lists_of_large_structures_are_padded_no_further_than_atoms():
+    form = EMT()
+    capacities = {n: dict(size_class(form, n, {"edges": 42 * n}).capacities) for n in (4000, 9000)}
+    assert capacities == {4000: {"edges": 262144}, 9000: {"edges": 524288}}
+    for n in (5000, 20_000, 70_000, 100_001):
+        [(_, length)] = size_class(form, n, {"edges": 42 * n}).capacities
+        assert 1.1 * 42 * n <= length <= 1.5 * 1.1 * 42 * n
 
 
 def test_what_no_class_holds_is_refused():

@@ -1,10 +1,17 @@
+import dataclasses
+
 import numpy as np
 import pytest
+from ase import Atoms
 
 import kups_relax as kr
 from helpers import argon, argon_clusters
 from kups_relax import optimizers as ko
-from kups_relax.relaxation import Program, _memory, fitted, size_class
+from kups_relax.errors import CapacityError
+from kups_relax.potentials import MMFF94, LennardJones, Morse
+from kups_relax.potentials._pair_potential import NeighborPairs
+from kups_relax.relaxation import Program, SizeClass, _memory, fitted, size_class
+from kups_relax.relaxation._tiles import Tile, abstract_terms, tile_shapes
 
 F64 = np.dtype("float64")
 
@@ -51,8 +58,50 @@ def test_a_structure_that_does_not_fit_fails_alone(monkeypatch):
     result = kr.relax([small, large], argon(), max_steps=5, n_workers=1)
     assert result.status[0] != "failed"
     assert result.status[1] == "failed"
-    assert "GiB" in result.reason[1]
-    assert "shorter memory" in result.reason[1]
+    assert "all pairs of its 150 atoms, which need 0.00143 GiB" in result.reason[1]
+    assert "Give it a cutoff, LennardJones(..., cutoff=...)" in result.reason[1]
+
+
+def test_a_history_that_does_not_fit_is_refused_with_its_size(monkeypatch):
+    monkeypatch.setattr(_memory, "memory", lambda: 1 << 20)
+    size = size_class(argon(), 150, {})
+    with pytest.raises(CapacityError, match=r"history; .* GiB .*Give the optimizer a shorter"):
+        fitted(program(200), size, F64, 1)
+
+
+def test_arrays_whose_rows_the_device_cannot_number_are_refused(monkeypatch):
+    monkeypatch.setattr(_memory, "memory", lambda: 1 << 60)
+    size = SizeClass(1 << 24, 1, (("images", 32), ("neighbors", 256)))
+    with pytest.raises(CapacityError, match="an array of 4294967296 entries"):
+        fitted(Program(NeighborPairs(LennardJones(cutoff=3.0)), ko.get("lbfgs")), size, F64, 1)
+
+
+@pytest.mark.parametrize("potential", [LennardJones(), Morse(), MMFF94()])
+def test_matrices_of_all_pairs_are_refused_before_they_are_made(potential, monkeypatch):
+    def prepare(self, structure):
+        raise AssertionError("memory was asked for")
+
+    monkeypatch.setattr(type(potential), "prepare", prepare)
+    [entry] = kr.io.structures_from(Atoms("Ar2", [[0, 0, 0], [0, 0, 4.0]], info={"id": "dust"}))
+    n = 1_000_000
+    large = dataclasses.replace(entry, numbers=np.full(n, 18, np.int32), positions=np.zeros((n, 3)))
+    with pytest.raises(CapacityError, match=r"'dust': .* all pairs of its 1000000 atoms.*GiB"):
+        _memory.prepare(potential, large, F64, 2)
+
+
+def test_what_a_tile_needs_is_told_without_taking_it():
+    form, size = (
+        NeighborPairs(LennardJones(cutoff=8.5)),
+        SizeClass(96, 2, (("images", 32), ("neighbors", 128))),
+    )
+    tile = Tile(form, size, F64)
+    names = ["positions", "reference", *(f"terms.{name}" for name in form.fields())]
+    held = [(tile.arrays()[name].shape, tile.arrays()[name].dtype) for name in names]
+    assert held == tile_shapes(form, size, F64)
+    terms = abstract_terms(form, size, F64)
+    for name, array in tile.terms().arrays.items():
+        assert array.shape == terms[name].shape
+    assert terms.counts.keys() == tile.terms().counts.keys()
 
 
 def test_the_machine_says_how_much_there_is():

@@ -12,7 +12,17 @@ from cliffs import Cliff
 import kups_relax as kr
 from helpers import argon, argon_clusters
 from kups_relax import optimizers as ko
-from kups_relax.relaxation import Job, Program, Refused, Scheduler, Status, axis_lengths, size_class
+from kups_relax.relaxation import (
+    Job,
+    Program,
+    Refused,
+    Scheduler,
+    SizeClass,
+    Status,
+    axis_lengths,
+    size_class,
+)
+from kups_relax.relaxation._batch import steps_of_a_call
 from kups_relax.testing import count_programs
 
 
@@ -181,3 +191,11 @@ def test_a_slow_input_does_not_keep_structures_waiting_for_ever(monkeypatch):
         assert len(got) == 3
 
     scheduler().run(items(), lambda item: got.append(item) if item else None)
+
+
+@pytest.mark.parametrize(
+    ("n_atoms", "n_lanes", "n_steps"),
+    [(8, 64, 200), (1024, 1, 200), (131072, 1, 7), (1 << 22, 1, 1)],
+)
+def test_the_host_looks_often_at_structures_whose_steps_take_long(n_atoms, n_lanes, n_steps):
+    assert steps_of_a_call(SizeClass(n_atoms, n_lanes)) == n_steps

@@ -20,7 +20,8 @@ from store_cases import Prompt, assert_same_results, poisoned_clusters, prompt, 
 import kups_relax as kr
 from helpers import ARGON, argon_clusters
 from kups_relax import _keep
-from kups_relax.errors import OptionError, StoreError, StructureError
+from kups_relax.errors import BitsWarning, OptionError, StoreError, StructureError
+from kups_relax.store import _save
 
 CLUSTERS = argon_clusters([3, 5, 2, 8, 4, 6, 3, 6, 7, 2] * 6)
 
@@ -292,6 +293,24 @@ def test_a_shorter_input_is_refused_and_loses_nothing(path: Path) -> None:
     with pytest.raises(StoreError, match="it holds structure 29, and the input has only 10"):
         run(path, CLUSTERS[:10])
     assert_same_results(kr.open(path), store)
+
+
+def test_a_run_that_goes_on_where_bits_differ_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(path, CLUSTERS[:2])
+    here = kr.open(path).versions["bits"]
+    other = {**here, "instructions": "x86-64 of another kind"}
+    monkeypatch.setattr(_save, "environment", lambda: other)
+    with pytest.warns(BitsWarning, match=r"instructions x86-64 of another kind \(earlier .*\)\. "):
+        store = run(path, CLUSTERS[:2])
+    assert store.versions["bits"] == here
+    assert [later["bits"] for later in store.versions["resumed with"]] == [other]
+    # Back where it was begun: what the second run made has other bits than this one would.
+    monkeypatch.setattr(_save, "environment", lambda: here)
+    with pytest.warns(BitsWarning, match="earlier x86-64 of another kind"):
+        store = run(path, CLUSTERS[:2])
+    assert len(store.versions["resumed with"]) == 1
 
 
 def test_overwrite_begins_anew(path: Path, undisturbed: kr.Result) -> None:

@@ -19,6 +19,7 @@ from store_cases import assert_same_atoms, assert_same_results, poisoned_cluster
 
 import kups_relax as kr
 from helpers import ARGON, argon, argon_cluster, argon_clusters
+from kups_relax import _bits
 from kups_relax.errors import LeftOutWarning, OptionError, StoreError
 from kups_relax.store import _writer
 from support.crossing import first
@@ -341,7 +342,9 @@ def test_a_store_says_how_it_was_made(mixed: kr.Store) -> None:
     assert mixed.options["fmax"] == 0.01
     assert mixed.options["max_steps"] == 8
     assert mixed.options["potential"] == json.loads(json.dumps(argon().describe()))
-    assert set(mixed.versions) == {"python", "kups-relax", "jax", "jaxlib", "numpy", "ase"}
+    packages = {"python", "kups-relax", "jax", "jaxlib", "numpy", "ase"}
+    assert set(mixed.versions) == {*packages, "bits"}
+    assert mixed.versions["bits"] == _bits.environment()
     assert repr(mixed).startswith("Store(11 structures: ")
     assert (mixed.finished > 1.7e9).all()
 

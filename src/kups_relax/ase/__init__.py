@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kups_relax.ase._classes import GradientDescent as GradientDescent
     from kups_relax.ase._classes import LBFGSLineSearch as LBFGSLineSearch
     from kups_relax.ase._classes import Preconditioned as Preconditioned
-    from kups_relax.ase._optimizer import LBFGS as LBFGS
+    from kups_relax.ase._lbfgs import LBFGS as LBFGS
     from kups_relax.ase._optimizer import Optimizer as Optimizer
     from kups_relax.ase._optimizer import RestartFileError as RestartFileError
 
@@ -24,7 +24,7 @@ _HOMES = {
     "ConjugateGradient": "_classes",
     "GradientDescent": "_classes",
     "JaxCalculator": "_calculator",
-    "LBFGS": "_optimizer",
+    "LBFGS": "_lbfgs",
     "LBFGSLineSearch": "_classes",
     "Optimizer": "_optimizer",
     "Preconditioned": "_classes",

@@ -1,6 +1,5 @@
 """Our potentials as ASE calculators."""
 
-import logging
 import weakref
 from typing import Any, ClassVar
 
@@ -14,13 +13,13 @@ from ase.calculators.calculator import (
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from kups_relax import potentials
+from kups_relax._checks import DTYPE
+from kups_relax._log import log
 from kups_relax._settings import check_environment, own
 from kups_relax.data import Structure
-from kups_relax.errors import OptionError, StructureError
+from kups_relax.errors import StructureError
 from kups_relax.io._entries import entry_from_atoms, formula_of, label_in
 from kups_relax.relaxation import SinglePoints
-
-log = logging.getLogger("kups_relax")
 
 
 class JaxCalculator(Calculator):
@@ -75,9 +74,7 @@ class JaxCalculator(Calculator):
         check_environment()
         with own():
             self.potential = potentials.get(potential)
-        if dtype not in ("float64", "float32"):
-            raise OptionError(f"dtype is {dtype!r}; it must be 'float64' or 'float32'.")
-        self.dtype = dtype
+        self.dtype = dtype = DTYPE("dtype", dtype)
         self._points = SinglePoints(self.potential, dtype)
         self._seen: weakref.ref[Any] | None = None
         self._said: set[str] = set()

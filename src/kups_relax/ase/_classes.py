@@ -5,8 +5,10 @@ from os import PathLike
 from typing import IO, Any
 
 from kups_relax import optimizers
-from kups_relax.ase._optimizer import LBFGS, Optimizer
-from kups_relax.errors import OptionError
+from kups_relax._checks import FLAG, NOT_NEGATIVE, POSITIVE
+from kups_relax.ase._lbfgs import LBFGS
+from kups_relax.ase._optimizer import Optimizer
+from kups_relax.errors import OptionError, shown
 
 File = str | PathLike[str]
 
@@ -39,7 +41,7 @@ class BFGS(Optimizer):
         **kwargs: Any,
     ) -> None:
         self.maxstep = self._longest_step(maxstep)
-        self.alpha = 70.0 if alpha is None else alpha
+        self.alpha = POSITIVE("alpha", 70.0 if alpha is None else alpha)
         transform = optimizers.chain(
             optimizers.ScaleByAseLbfgs(alpha=self.alpha, curvature_guard=True, descent_guard=True),
             optimizers.MaxStepSize(self.maxstep),
@@ -113,8 +115,11 @@ class FIRE(Optimizer):
         **kwargs: Any,
     ) -> None:
         if maxmove is not None:
-            raise OptionError(f"FIRE: maxmove is maxstep's former name. Pass maxstep={maxmove}.")
+            raise OptionError(
+                f"FIRE: maxmove is maxstep's former name. Pass maxstep={shown(maxmove)}."
+            )
         _refuse_callback("FIRE", position_reset_callback)
+        astart, a = NOT_NEGATIVE("astart", astart), NOT_NEGATIVE("a", a)
         if a != astart:
             raise OptionError(
                 f"FIRE: a is {a} and astart is {astart}; this FIRE begins with the share that it "
@@ -176,7 +181,7 @@ class FIRE2(Optimizer):
         self.maxstep = self._longest_step(maxstep)
         self.dt, self.dtmax, self.dtmin, self.Nmin = dt, dtmax, dtmin, Nmin
         self.finc, self.fdec, self.astart, self.fa = finc, fdec, astart, fa
-        self.use_abc = bool(use_abc)
+        self.use_abc = use_abc = FLAG("use_abc", use_abc)
         transform = optimizers.Fire2(
             dt, self.maxstep, dtmax, dtmin, Nmin, finc, fdec, astart, fa, self.use_abc
         )

@@ -71,7 +71,8 @@ class Guess:
         cell = None
         if moving:
             cell = _FILTERS[kind](
-                hydrostatic_strain=what.hydrostatic_strain, constant_volume=what.constant_volume
+                hydrostatic_strain=bool(what.hydrostatic_strain),
+                constant_volume=bool(what.constant_volume),
             )
         try:
             coordinates, moves = coordinates_of(structure, cell)

@@ -1,7 +1,7 @@
 """ASE optimizers that take their steps from our transforms."""
 
-import dataclasses
 import re
+from collections.abc import Iterator
 from os import PathLike
 from typing import IO, Any
 
@@ -10,17 +10,19 @@ from ase.io.jsonio import read_json
 from ase.io.trajectory import Trajectory
 from ase.mep.neb import BaseNEB
 from ase.optimize import RestartError
+from ase.optimize.optimize import DEFAULT_MAX_STEPS
 from ase.optimize.optimize import Optimizer as AseOptimizer
 from ase.utils.abc import Optimizable
 
 from kups_relax import optimizers
+from kups_relax._checks import FLAG, NOT_NEGATIVE, POSITIVE, FileName, Whole
 from kups_relax._settings import check_environment, own
 from kups_relax.ase._checked import Checked
 from kups_relax.ase._filters import allowed_step, cell_rows
 from kups_relax.ase._guess import Guess
 from kups_relax.ase._one_system import OneSystem
 from kups_relax.errors import OptionError, StoreError, StructureError
-from kups_relax.optimizers import Chain, MaxStepSize, Scale, ScaleByAseLbfgs, ZoomLineSearch
+from kups_relax.optimizers import Chain
 
 File = str | PathLike[str]
 
@@ -92,6 +94,10 @@ class Optimizer(AseOptimizer):
         **kwargs: Any,
     ) -> None:
         check_environment()
+        restart = FileName(none=True)("restart", restart)
+        opened = FileName(none=True, opened=True)
+        logfile, trajectory = opened("logfile", logfile), opened("trajectory", trajectory)
+        append_trajectory = FLAG("append_trajectory", append_trajectory)
         if not hasattr(atoms, "__ase_optimizable__"):
             raise StructureError(
                 f"{type(atoms).__name__} is nothing that ASE can optimize: it has no "
@@ -111,8 +117,44 @@ class Optimizer(AseOptimizer):
         self.optimizable: Any = Checked(self.optimizable, atoms)
 
     def _longest_step(self, maxstep: float | None) -> float:
-        """Return a longest step, or ASE's default where there is none, Angstrom."""
-        return self.defaults["maxstep"] if maxstep is None else maxstep
+        """Return a longest step, or ASE's default where there is none, Angstrom.
+
+        Raises:
+            OptionError: It is no positive number.
+        """
+        return POSITIVE("maxstep", self.defaults["maxstep"] if maxstep is None else maxstep)
+
+    def run(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, fmax: float = 0.05, steps: int = DEFAULT_MAX_STEPS
+    ) -> bool:
+        """Move until no force is longer than a threshold.
+
+        Args:
+            fmax: The threshold, eV/Angstrom.
+            steps: Moves allowed to this call.
+
+        Returns:
+            Whether it was reached.
+
+        Raises:
+            OptionError: An option has a value that makes no sense.
+            CalculatorError: The calculator is missing, or does not give what is needed of it.
+        """
+        return super().run(*_checked_run(fmax, steps))
+
+    def irun(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, fmax: float = 0.05, steps: int = DEFAULT_MAX_STEPS
+    ) -> Iterator[bool]:
+        """Do as `run`, one move at a time: yields whether the threshold has been reached.
+
+        Args:
+            fmax: The threshold, eV/Angstrom.
+            steps: Moves allowed to this call.
+
+        Raises:
+            OptionError: An option has a value that makes no sense.
+        """
+        return super().irun(*_checked_run(fmax, steps))
 
     def initialize(self) -> None:
         """Start without a history."""
@@ -327,69 +369,5 @@ def _value_of(image: Any) -> float:
         return image.get_potential_energy()
 
 
-def _search(maxstep: float) -> ZoomLineSearch:
-    """The line search of ASE's `LBFGSLineSearch`, with its constants."""
-    return ZoomLineSearch(decrease=0.23, curvature=0.46, max_step_size=maxstep)
-
-
-class LBFGS(Optimizer):
-    """L-BFGS, in the place of ASE's: the same arguments, the same defaults, the same steps.
-
-    `LBFGS(atoms, optimizer="lbfgs")` is the better one: a scale that adapts and a guard against
-    negative curvature, a memory of 16 steps. It mostly needs fewer steps (`benchmarks/
-    ase_optimize_test.py` counts them). Everything else is as `Optimizer` says.
-
-    Args:
-        atoms: What to optimize.
-        restart: File for the optimizer's state, read if it exists.
-        logfile: File or its name; "-" for stdout; None for no log.
-        trajectory: Trajectory, or the name of its file.
-        maxstep: Longest move of an atom in a step, Angstrom; at most 1. None: 0.2.
-        memory: Steps remembered. None: 100, or 16 for "lbfgs".
-        damping: Factor on each step.
-        alpha: Initial curvature, eV/Angstrom^2. None: 70.
-        use_line_search: Whether to search along each direction for a step that fulfils the strong
-            Wolfe conditions, with the constants of ASE's `LBFGSLineSearch`: see
-            `kups_relax.optimizers.ZoomLineSearch`.
-        optimizer: "ase-lbfgs" or "lbfgs".
-        **kwargs: `append_trajectory`, `master`, `comm`, `loginterval`, as in ASE.
-
-    Raises:
-        OptionError: An option has a value that makes no sense.
-    """
-
-    def __init__(
-        self,
-        atoms: Any,
-        restart: File | None = None,
-        logfile: IO[str] | File | None = "-",
-        trajectory: Any = None,
-        maxstep: float | None = None,
-        memory: int | None = None,
-        damping: float = 1.0,
-        alpha: float | None = None,
-        use_line_search: bool = False,
-        *,
-        optimizer: str = "ase-lbfgs",
-        **kwargs: Any,
-    ) -> None:
-        self.maxstep = self._longest_step(maxstep)
-        if self.maxstep > 1.0:
-            raise OptionError(f"maxstep is {self.maxstep}; it must be at most 1 Angstrom.")
-        if not damping > 0:
-            raise OptionError(f"damping is {damping}; it must be greater than 0.")
-        self.damping = damping
-        chain = optimizers.get(optimizer)
-        match chain:
-            case Chain((ScaleByAseLbfgs() as scale, MaxStepSize(), Scale())):
-                search = [_search(self.maxstep)] if use_line_search else []
-            case _:
-                raise OptionError(
-                    f"optimizer is {optimizer!r}; LBFGS takes 'ase-lbfgs' or 'lbfgs'. "
-                    "kups_relax.ase.Optimizer takes any."
-                )
-        given = {"memory_size": memory, "alpha": alpha}
-        scale = dataclasses.replace(scale, **{k: v for k, v in given.items() if v is not None})
-        self.memory, self.alpha = scale.memory_size, scale.alpha
-        transform = optimizers.chain(scale, MaxStepSize(self.maxstep), Scale(-damping), *search)
-        super().__init__(atoms, transform, restart, logfile, trajectory, **kwargs)
+def _checked_run(fmax: Any, steps: Any) -> tuple[float, int]:
+    return NOT_NEGATIVE("fmax", fmax), Whole(most=2**63 - 1)("steps", steps)

@@ -1,4 +1,3 @@
 """The `kups-relax` command."""
 
-from kups_relax.cli._app import main as main
-from kups_relax.cli._print import format_table as format_table
+from kups_relax.cli._main import main as main

@@ -1,17 +1,20 @@
 """Commands, their options, and what they print."""
 
+import contextlib
 import pathlib
 import sys
 import time
 import warnings
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from kups_relax import errors
 from kups_relax.cli import _lists, _print, _stores, _words
-from kups_relax.cli._stopping import Stoppable, Terminated, leave, listening, say_stopped, was_asked
+from kups_relax.cli._stoppable import Stoppable, what_is_left
+from kups_relax.cli._stopping import begin, was_asked
 from kups_relax.cli._suggest import need_potential
+from kups_relax.errors import printable
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -20,9 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# Exit status: every structure converged, some did not, input that cannot be used; 128 and the
-# number of the signal.
-OK, NOT_ALL, UNUSABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+# Exit status: every structure converged, some did not, input that cannot be used, Ctrl-C.
+OK, NOT_ALL, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 Inputs = Annotated[
     list[pathlib.Path],
@@ -183,38 +185,35 @@ def relax(
     from kups_relax._relax import relax
     from kups_relax.io import STORES
 
+    begin(lambda: what_is_left(output))
     store = output if output is not None and output.suffix.lower() in STORES else None
     if trajectory and store is None:
         raise errors.OptionError(
             f"trajectory={trajectory} needs a store to keep geometries in: -o OUT.h5."
         )
     start = time.perf_counter()
-    try:
-        chosen = need_potential(potential, inputs)
-        structures = Stoppable(list(inputs), seed=seed, n_conformers=n_conformers)
-        result = relax(
-            structures,
-            chosen,
-            optimizer,
-            fmax=fmax,
-            max_steps=max_steps,
-            cell=cell,
-            dtype=dtype,
-            output=output,
-            overwrite=overwrite,
-            progress=not quiet,
-            n_workers=n_workers,
-            n_conformers=n_conformers,
-            seed=seed,
-            resume=resume,
-            strict=strict,
-            trajectory=trajectory,
-            trajectory_of=trajectory_of,
-            checkpoint=checkpoint,
-        )
-    except (KeyboardInterrupt, Terminated) as stop:
-        say_stopped(output)
-        raise typer.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None
+    chosen = need_potential(potential, inputs)
+    structures = Stoppable(list(inputs), seed=seed, n_conformers=n_conformers)
+    result = relax(
+        structures,
+        chosen,
+        optimizer,
+        fmax=fmax,
+        max_steps=max_steps,
+        cell=cell,
+        dtype=dtype,
+        output=output,
+        overwrite=overwrite,
+        progress=not quiet,
+        n_workers=n_workers,
+        n_conformers=n_conformers,
+        seed=seed,
+        resume=resume,
+        strict=strict,
+        trajectory=trajectory,
+        trajectory_of=trajectory_of,
+        checkpoint=checkpoint,
+    )
     seconds = time.perf_counter() - start
     if not quiet and len(result) <= _print.MOST_ROWS:
         print(_print.format_table(result))
@@ -226,12 +225,12 @@ def relax(
         + (f"; {rest}" if rest else "")
     )
     if output is not None:
-        print(_words.printable(f"written to {output}"))
+        print(printable(f"written to {output}"))
     if not quiet and (hint := _print.how_to_rerun(result, store)):
         print(hint, file=sys.stderr)
     for label in sorted(set(trajectory_of or []) - set(result.ids)):
         line = f"{label}: no structure has this id; no trajectory was kept"
-        print(_words.printable(line), file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     raise typer.Exit(OK if n_converged == len(result) else NOT_ALL)
 
 
@@ -263,6 +262,7 @@ def verify(
     from kups_relax import io
     from kups_relax._verify import verify
 
+    begin()
     report = verify(
         io.structures_from(list(inputs), seed=seed, n_conformers=n_conformers),
         need_potential(potential, inputs),
@@ -277,7 +277,7 @@ def verify(
     print(report)
     for draw, structure in report.mismatches:
         line = f"draw {draw}: {structure} differs from itself alone"
-        print(_words.printable(line), file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     raise typer.Exit(OK if report.ok else NOT_ALL)
 
 
@@ -315,6 +315,7 @@ def audit_model(
     from kups_relax import io
     from kups_relax.testing import check_potential
 
+    begin()
     report = check_potential(
         need_potential(potential, inputs),
         io.structures_from(list(inputs), seed=seed, n_conformers=n_conformers),
@@ -335,24 +336,37 @@ for command in (
     app.command()(command)
 
 
-def main() -> NoReturn:
-    """Run the command; errors that users can mend become one line and exit status 2."""
+def run(words: list[str] | None = None) -> int:
+    """Run the command; errors that users can mend become one line and exit status 2.
+
+    Args:
+        words: What follows the command's name; None: what the process was given.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        BaseException: What a signal asked for, whatever libraries have made of it.
+    """
     warnings.showwarning = _print.show_warning
-    with listening():
-        try:
-            app(prog_name="kups-relax")
-        except SystemExit as end:
-            if end.code in (INTERRUPTED, TERMINATED):
-                leave(int(end.code))
-            raise
-        except (Exception, KeyboardInterrupt, Terminated) as error:
-            # While it is imported, a library makes errors of its own of an interrupt.
-            stop = was_asked() or error
-            if isinstance(stop, KeyboardInterrupt | Terminated):
-                print("kups-relax: stopped", file=sys.stderr)
-                leave(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
-            if not isinstance(error, errors.KupsRelaxError):
-                raise
-            text = "\n".join(map(_words.printable, str(error).split("\n")))
-            print(f"kups-relax: {_words.for_shell(text)}", file=sys.stderr)
-    sys.exit(UNUSABLE)
+    with contextlib.suppress(AttributeError):
+        # Where a terminal cannot show a letter, its number is better than an error.
+        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore
+    try:
+        app(words, prog_name="kups-relax")
+    except SystemExit as end:
+        stop = was_asked()
+        if stop is not None and end.code == INTERRUPTED:
+            raise stop from None
+        return end.code if isinstance(end.code, int) else OK if end.code is None else UNUSABLE
+    except errors.KupsRelaxError as error:
+        if (stop := was_asked()) is not None:
+            raise stop from None
+        text = "\n".join(map(printable, str(error).split("\n")))
+        print(f"kups-relax: {_words.for_shell(text)}", file=sys.stderr)
+        return UNUSABLE
+    except OSError as error:
+        # A full disk, or standard output that is closed.
+        print(f"kups-relax: {printable(errors.described(error))}", file=sys.stderr)
+        return UNUSABLE
+    return OK

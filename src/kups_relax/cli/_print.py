@@ -1,13 +1,13 @@
 """What the commands print."""
 
-import shlex
 import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kups_relax.cli._words import for_shell, printable
+from kups_relax.cli._words import for_shell
+from kups_relax.errors import printable, shell_word
 
 # Structures of a table that somebody still reads, and failures.
 MOST_ROWS = 50
@@ -38,7 +38,7 @@ def print_failures(result: Any, store: Path | None) -> None:
     for line in groups[:MOST_FAILURES]:
         print(line, file=sys.stderr)
     if len(groups) > MOST_FAILURES:
-        where = "" if store is None else f": kups-relax report {shlex.quote(str(store))}"
+        where = "" if store is None else f": kups-relax report {shell_word(str(store))}"
         print(f"... and {len(groups) - MOST_FAILURES} more{where}", file=sys.stderr)
 
 
@@ -89,9 +89,9 @@ def how_to_rerun(result: Any, store: Path | None) -> str:
     statuses = " ".join(f"--status {status}" for status in sorted(set(result.status[again])))
     # Bonds are lost in extended XYZ, and some potentials need them.
     ending = "extxyz" if result.topology(int(again[0])) is None else "sdf"
-    file = shlex.quote(f"{store.stem}-again.{ending}")
+    file = shell_word(f"{store.stem}-again.{ending}")
     return (
-        f"to relax these again: kups-relax export {shlex.quote(str(store))} {statuses} -o {file}; "
+        f"to relax these again: kups-relax export {shell_word(str(store))} {statuses} -o {file}; "
         f"kups-relax relax {file} ..."
     )
 
@@ -150,6 +150,8 @@ def format_option(value: Any) -> str:
         items = [f"{key} {format_option(one)}" for key, one in value.items() if key != "name"]
         name = str(value.get("name", ""))
         return f"{name}{': ' if name and items else ''}{', '.join(items)}"
+    if isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
+        return "; ".join(map(format_option, value))
     return str(value)
 
 

@@ -1,59 +1,84 @@
-"""End a run in good order when somebody asks for it."""
+"""Signals that ask the command to stop. Nothing here is slow to import."""
 
 import contextlib
+import functools
 import os
-import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NoReturn
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from kups_relax import errors
-from kups_relax._threads import at_work, end_process
-from kups_relax.io import Entry, Stream, store_of
+# Seconds from a signal to the end of the process, whatever is at work. Schedulers kill after 30,
+# containers after 10.
+_PATIENCE = 4.0
+# Seconds between two looks at whether the signal's exception was lost.
+_LOOK = 0.1
+
+# What the process was asked to end with.
+_asked: BaseException | None = None
+# Says what is left of a run that is stopped; None before there is something to save.
+_last_words: Callable[[], str] | None = None
+# Whether Python dropped the exception.
+_lost = False
 
 
 class Terminated(BaseException):
     """SIGTERM: a job scheduler, or somebody, wants the process to end soon."""
 
 
-class Stoppable(Stream):
-    """Input that ends when the process has been asked to stop.
-
-    Python drops an exception of a signal handler that is raised in a callback of the garbage
-    collector, and the run would go on: so the next structure raises it again.
-    """
-
-    def __next__(self) -> Entry:
-        if _asked is not None:
-            raise _asked
-        return super().__next__()
-
-
-# What the process was asked to end with.
-_asked: BaseException | None = None
-
-
 @contextlib.contextmanager
 def listening() -> Iterator[None]:
-    """Turn SIGINT into KeyboardInterrupt and SIGTERM into `Terminated`; a second SIGINT ends all.
+    """Have SIGINT and SIGTERM end the process, soon and in good order.
+
+    Before `begin` they end it at once. Afterwards SIGINT raises KeyboardInterrupt and SIGTERM
+    `Terminated`, in the main thread, once; a second SIGINT ends the process at once, a second
+    SIGTERM is ignored, so that what is saved thereupon is not interrupted again. Four seconds after
+    the first signal the process ends in any case, for example from within a library's long call.
 
     Also where the parent has SIGINT ignored, as shells do for what they start in the background:
-    whoever sends it to a command wants it to stop. SIGTERM counts once: what is saved thereupon is
-    not interrupted again.
+    whoever sends it to a command wants it to stop.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
     before = {n: signal.signal(n, _stop) for n in (signal.SIGTERM, signal.SIGINT)}
+    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    hook = sys.unraisablehook
+    sys.unraisablehook = functools.partial(_note_lost, hook)
+    ended = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(reader, ended), daemon=True)
+    watcher.start()
     try:
         yield
     finally:
+        ended.set()
+        signal.set_wakeup_fd(wakeup)
+        os.close(writer)
+        watcher.join()
+        os.close(reader)
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
         _forget()
+
+
+def begin(last_words: Callable[[], str] = lambda: "stopped") -> None:
+    """Have signals raise from now on, since there may be something to save.
+
+    Args:
+        last_words: Says what is left, after the command has been stopped.
+    """
+    global _last_words
+    _last_words = last_words
+
+
+def last_words() -> str:
+    """Return what the command says at its end, after it was stopped."""
+    return "stopped" if _last_words is None else _last_words()
 
 
 def was_asked() -> BaseException | None:
@@ -61,59 +86,69 @@ def was_asked() -> BaseException | None:
     return _asked
 
 
+def status_of(stop: BaseException) -> int:
+    """Return the exit status of a process that was asked to end: 128 and the signal's number."""
+    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+def ignore_signals() -> None:
+    """Ignore further signals: the process is about to end."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
+
 def _stop(number: int, *_: Any) -> None:
-    global _asked
-    if number == signal.SIGTERM:
-        if _asked is None:
-            _asked = Terminated()
-            raise _asked
-        return
+    global _asked, _lost
+    if _last_words is None:
+        _say("stopped")
+        os._exit(128 + number)
     if _asked is None:
-        _asked = KeyboardInterrupt()
-        _say("stopping; saving what is finished; Ctrl-C again to leave at once")
+        if number == signal.SIGTERM:
+            _asked = Terminated()
+        else:
+            _asked = KeyboardInterrupt()
+            _say("stopping; saving what is finished; Ctrl-C again to leave at once")
         raise _asked
-    # A store is whole at any moment. What the engine's threads are doing nobody waits for.
-    _say("left at once")
-    os._exit(128 + signal.SIGINT)
+    if _lost:
+        _lost = False
+        raise _asked
+    if number == signal.SIGINT:
+        # A store is whole at any moment. What the engine's threads are doing nobody waits for.
+        _say("left at once")
+        os._exit(128 + number)
+
+
+def _note_lost(hook: Callable[[Any], object], problem: Any) -> None:
+    """Take note where Python drops the exception, as in a callback of the garbage collector."""
+    global _lost
+    if _asked is None:
+        hook(problem)
+    elif problem.exc_value is _asked:
+        _lost = True
+
+
+def _watch(reader: int, ended: threading.Event) -> None:
+    """Wait for a signal, and then for the end of the process, but not for ever."""
+    first = os.read(reader, 1)
+    if not first:
+        return
+    deadline = time.monotonic() + _PATIENCE
+    while not ended.wait(_LOOK):
+        if _lost:
+            # Python calls the handler once more, and what waits in the main thread wakes up.
+            signal.pthread_kill(threading.main_thread().ident or 0, first[0])
+        if time.monotonic() > deadline:
+            _say("stopped; what was at work did not end in time. Go on with --resume")
+            os._exit(128 + first[0])
 
 
 def _forget() -> None:
-    global _asked
-    _asked = None
+    global _asked, _last_words, _lost
+    _asked, _last_words, _lost = None, None, False
 
 
 def _say(text: str) -> None:
     # Not by `sys.stderr`, in the middle of whose work the signal may have come.
     with contextlib.suppress(OSError):
         os.write(2, f"\nkups-relax: {text}\n".encode())
-
-
-def leave(status: int) -> NoReturn:
-    """End the process, of which all that matters is saved, whatever its threads are doing.
-
-    Args:
-        status: Exit status.
-    """
-    # Another signal may come at any moment, and would be a traceback of Python's own end.
-    if _asked is not None or at_work():
-        end_process(status)
-    sys.exit(status)
-
-
-def say_stopped(output: Path | None) -> None:
-    """Say what is left of a run that was stopped, and how it goes on."""
-    from kups_relax import store
-
-    if output is None:
-        left = "nothing was written. An output keeps what is finished: -o OUT.h5, or OUT.extxyz"
-    else:
-        path = store_of(output)
-        try:
-            n_done = len(store.Store(path))
-        except errors.StoreError:
-            left = f"nothing is in {path} yet"
-        else:
-            words = [w for w in sys.argv[1:] if w not in ("--overwrite", "--resume")]
-            again = shlex.join(["kups-relax", *words, "--resume"])
-            left = f"{path} holds {n_done} finished structures. Go on with: {again}"
-    print(f"kups-relax: stopped; {left}", file=sys.stderr)

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from kups_relax.cli import _print
-from kups_relax.cli._words import printable
+from kups_relax.cli._stopping import begin
+from kups_relax.errors import printable
 
 _OUTPUT = "Where to write: .extxyz, .xyz, .traj, .sdf, .csv, .db, .cif, .vasp or POSCAR."
 StorePath = Annotated[pathlib.Path, typer.Argument(metavar="STORE", help="What relax -o wrote.")]
@@ -60,6 +61,7 @@ def export(
     """
     from kups_relax import store
 
+    begin()
     part = store.open(path)
     if status:
         part = part.select(*status)
@@ -89,8 +91,10 @@ def report(
     from kups_relax import store
     from kups_relax.report import write_report
 
+    begin()
+    results = store.open(path)
     output = output or path.with_suffix(".html")
-    write_report(store.open(path), output, overwrite=overwrite)
+    write_report(results, output, overwrite=overwrite)
     print(printable(f"written to {output}"))
 
 

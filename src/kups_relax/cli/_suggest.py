@@ -52,7 +52,7 @@ def suggestions(inputs: Sequence[pathlib.Path]) -> list[tuple[str, str]]:
     structures = [entry for entry in entries if isinstance(entry, Structure)]
     if not structures:
         first = next(entry for entry in entries if isinstance(entry, io.Unreadable))
-        raise StructureError(f"no structure of the input can be read. {first.id}: {first.reason}")
+        raise StructureError(f"no structure of the input can be read. {first.id!r}: {first.reason}")
     elements = {chemical_symbols[int(z)] for s in structures for z in s.numbers}
     found = []
     if _all_fit("mmff94", structures):

@@ -27,16 +27,6 @@ def for_shell(text: str) -> str:
     return _pattern().sub(_translated, text)
 
 
-def printable(text: str) -> str:
-    r"""Escape what would move a terminal's cursor, change its colours, or begin another line.
-
-    Example:
-        >>> print(printable("a\x1b[31m\nb"))
-        a\x1b[31m\nb
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _translated(found: re.Match[str]) -> str:
     if (name := found["without"]) is not None:
         return f"without {_flags()[name][0]}"

@@ -6,8 +6,8 @@ the cell, of which F is a function.
 """
 
 import abc
+import contextlib
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax._checks import FLAG, POSITIVE, Number, settle
 from kups_relax._options import build, did_you_mean
-from kups_relax.errors import OptionError
+from kups_relax.errors import OptionError, shown
 from kups_relax.ops import matrices as m
 
 # 1 eV/Angstrom^3 in GPa (CODATA 2018, by which 1 e is 1.602176634e-19 C exactly).
@@ -28,11 +29,14 @@ _COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
 def gpa(pressure: float) -> float:
     """Convert a pressure from GPa to eV/Angstrom^3.
 
+    Raises:
+        OptionError: It is no finite number.
+
     Example:
         >>> round(gpa(160.2176634), 12)
         1.0
     """
-    return pressure / _GPA
+    return Number()("pressure", pressure) / _GPA
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +76,15 @@ class VariableCell(abc.ABC):
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
+        settle(
+            self,
+            f"{kind}: ",
+            hydrostatic_strain=FLAG,
+            constant_volume=FLAG,
+            cell_factor=Number(above=0, none=True),
+            smax=Number(above=0, none=True),
+            max_strain=POSITIVE,
+        )
         object.__setattr__(self, "pressure", _pressure(kind, self.pressure))
         object.__setattr__(self, "mask", _mask(kind, self.mask))
         if self.hydrostatic_strain and self.constant_volume:
@@ -80,10 +93,6 @@ class VariableCell(abc.ABC):
             )
         if self.coupled and self.mask is not None:
             _check_coupled(kind, _matrix(self.mask), self.hydrostatic_strain)
-        for option in ("cell_factor", "smax", "max_strain"):
-            value = getattr(self, option)
-            if value is not None and not 0 < value < math.inf:
-                raise OptionError(f"{kind}: {option} is {value}; it must be greater than 0.")
 
     @property
     def form(self) -> "VariableCell":
@@ -186,32 +195,36 @@ class UnitCell(VariableCell):
 
 
 def _pressure(kind: str, given: Any) -> float:
-    text = str(given)
     try:
-        value = gpa(float(text[:-3])) if text.lower().endswith("gpa") else float(given)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
+        if not isinstance(given, str):
+            return Number()("pressure", given)
+        in_gpa = given.lower().endswith("gpa")
+        value = float(given[:-3]) if in_gpa else float(given)
+        return Number()("pressure", gpa(value) if in_gpa else value)
+    except ValueError:
         raise OptionError(
-            f"{kind}: pressure is {given!r}; expected a finite number in eV/Angstrom^3, or "
+            f"{kind}: pressure is {shown(given)}; expected a finite number in eV/Angstrom^3, or "
             "text such as '5GPa'."
-        )
-    return value
+        ) from None
 
 
 def _mask(kind: str, given: Any) -> Any:
     """Make a mask a value that can be hashed."""
     if given is None:
         return None
-    mask = np.asarray(given)
+    mask = np.zeros(0)
     if isinstance(given, str):
         named = given.lower().split("+")
-        unknown = set(named) - set(_COMPONENTS)
-        mask = np.zeros(0) if unknown else np.isin(_COMPONENTS, named)
-    if mask.shape not in ((6,), (3, 3)) or not np.isin(mask, (0, 1)).all():
+        if set(named) <= set(_COMPONENTS):
+            mask = np.isin(_COMPONENTS, named)
+    else:
+        with contextlib.suppress(Exception):  # whatever an object of the user's own raises
+            mask = np.asarray(given)
+    numbers = mask.dtype.kind in "biuf" and mask.shape in ((6,), (3, 3))
+    if not numbers or not np.isin(mask, (0, 1)).all():
         raise OptionError(
-            f"{kind}: mask is {given!r}; expected six values (xx, yy, zz, yz, xz, xy) or 3 x 3, "
-            "each True or False, or names of components such as 'xx+yy+xy'."
+            f"{kind}: mask is {shown(given)}; expected six values (xx, yy, zz, yz, xz, xy) or "
+            "3 x 3, each True or False, or names of components such as 'xx+yy+xy'."
         )
     values = mask.astype(bool).tolist()
     return tuple(map(tuple, values)) if mask.ndim == 2 else tuple(values)
@@ -267,9 +280,9 @@ def get(cell: Any) -> VariableCell | None:
         if name in NAMED:
             return build(NAMED[name], name, options)
     raise OptionError(
-        f"cell is {cell!r}; expected one of {', '.join(map(repr, NAMED))}, with options if you "
-        "like ('frechet:pressure=5GPa'); in Python also a FrechetCell, a UnitCell, or None: cells "
-        f"do not change.{did_you_mean(cell, NAMED) if isinstance(cell, str) else ''}"
+        f"cell is {shown(cell)}; expected one of {', '.join(map(repr, NAMED))}, with options if "
+        "you like ('frechet:pressure=5GPa'); in Python also a FrechetCell, a UnitCell, or None: "
+        f"cells do not change.{did_you_mean(cell, NAMED) if isinstance(cell, str) else ''}"
     )
 
 

@@ -235,10 +235,12 @@ class _Reader:
         return mask.astype(bool)
 
     def direction(self, constraint: Any) -> np.ndarray:
-        direction = np.asarray(constraint.dir, np.float64)
-        if direction.shape != (3,) or not abs(np.linalg.norm(direction) - 1.0) < _PARALLEL:
+        given = np.asarray(constraint.dir)
+        plain = given.shape == (3,) and given.dtype.kind in "biuf"
+        direction = given.astype(np.float64) if plain else np.zeros(3)
+        if not abs(np.linalg.norm(direction) - 1.0) < _PARALLEL:
             self.refuse(
-                f"{_name(constraint)} has the direction {direction.tolist()}; expected a vector of "
+                f"{_name(constraint)} has the direction {_shown(given)}; expected a vector of "
                 "three numbers and length 1. Make it anew, with a direction that is not zero."
             )
         return direction

@@ -44,14 +44,21 @@ def operations(read: Reader, constraint: Any) -> tuple[np.ndarray, np.ndarray]:
     """
     structure = read.structure
     cell, inverse = read.invertible(structure.cell, "FixSymmetry")
-    scaled = np.asarray(constraint.rotations, np.float64)
-    target = np.asarray(constraint.symm_map, np.int32)
-    if target.shape != (len(scaled), structure.n_atoms) or scaled.shape != (len(target), 3, 3):
+    try:
+        scaled = np.asarray(constraint.rotations, np.float64)
+        target = np.asarray(constraint.symm_map, np.int32)
+    except (TypeError, ValueError, OverflowError):  # of what somebody put in their places
+        read.refuse(f"FixSymmetry has rotations or maps of atoms that are no numbers. {_AGAIN}")
+    if not np.isfinite(scaled).all():
+        read.refuse(f"FixSymmetry has rotations that are not finite. {_AGAIN}")
+    n_operations = len(scaled) if scaled.ndim else 0
+    shapes = (n_operations, 3, 3), (n_operations, structure.n_atoms)
+    if (scaled.shape, target.shape) != shapes:
         read.refuse(
             f"FixSymmetry is of another structure: its maps of atoms have shape {target.shape}; "
-            f"expected ({len(scaled)}, {structure.n_atoms}), operations and atoms. {_AGAIN}"
+            f"expected ({n_operations}, {structure.n_atoms}), operations and atoms. {_AGAIN}"
         )
-    if len(target) == 0 or (np.sort(target) != np.arange(structure.n_atoms)).any():
+    if not n_operations or (np.sort(target) != np.arange(structure.n_atoms)).any():
         read.refuse(
             f"FixSymmetry has {len(target)} operations that do not all map atoms one to one. "
             f"{_AGAIN}"

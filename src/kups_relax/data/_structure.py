@@ -58,9 +58,10 @@ class Structure:
             StructureError: An array has another shape or holds no numbers, or an atomic number is
                 none of an element.
         """
-        n = np.shape(self.numbers)[0] if np.ndim(self.numbers) else 0
+        numbers = self._elements()
+        n = len(numbers)
         arrays = {
-            "numbers": self._elements(),
+            "numbers": numbers,
             "positions": self._array("positions", np.float64, (n, 3)),
             "cell": self._array("cell", np.float64, (3, 3)),
             "pbc": self._array("pbc", np.bool_, (3,)),
@@ -77,7 +78,7 @@ class Structure:
                 element, values that are not finite or too large for float64, periodic axes
                 without volume, or atoms that are closer than 0.1 Angstrom.
         """
-        if np.shape(self.numbers) == (0,):
+        if self._given("numbers").shape == (0,):
             raise StructureError(f"{self.id!r} has no atoms. Leave it out of the input.")
         plain = self.plain()
         if plain is not self:
@@ -132,7 +133,7 @@ class Structure:
 
     def _elements(self) -> np.ndarray:
         """(n_atoms,) int32, atomic numbers of elements."""
-        given = np.asarray(self.numbers)
+        given = self._given("numbers")
         if given.shape == (0,):
             return np.zeros(0, np.int32)
         if given.ndim != 1 or given.dtype.kind not in "iu":
@@ -153,13 +154,21 @@ class Structure:
         return _as_plain(given, np.int32)
 
     def _array(self, name: str, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
-        given = np.asarray(getattr(self, name))
+        given = self._given(name)
         if given.dtype.kind not in "biuf" or given.shape != shape:
             raise StructureError(
                 f"{self.id!r}: {name} has shape {given.shape} and dtype {given.dtype}; expected "
                 f"numbers of shape {shape} for {len(self.numbers)} atoms."
             )
         return _as_plain(given, dtype)
+
+    def _given(self, name: str) -> np.ndarray:
+        try:
+            return np.asarray(getattr(self, name))
+        except ValueError as error:
+            raise StructureError(
+                f"{self.id!r}: {name} has rows of different lengths; expected an array. {error}"
+            ) from error
 
     def _check_heights(self) -> None:
         heights = _heights(self.cell, self.pbc)

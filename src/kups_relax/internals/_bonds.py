@@ -57,10 +57,10 @@ class Bonds:
         return (self.i < self.j) | ((self.i == self.j) & later)
 
 
-def pairs_within(structure: Structure, cutoff: float) -> Bonds:
-    """All pairs of atoms closer than a cutoff."""
+def pairs_within(structure: Structure, cutoff: float, most: int | None = None) -> Bonds:
+    """All pairs of atoms closer than a cutoff; `TooManyPairs` where there are more than `most`."""
     s = structure
-    i, j, shifts = neighbor_list(s.positions, s.cell, s.pbc, cutoff, label=s.id)
+    i, j, shifts = neighbor_list(s.positions, s.cell, s.pbc, cutoff, label=s.id, most=most)
     vectors = s.positions[j] - s.positions[i] + shifts @ s.cell
     return Bonds(i, j, shifts, vectors)
 
@@ -77,14 +77,49 @@ def bonds_of(structure: Structure) -> Bonds:
     near = pairs_within(structure, 2 * STRETCHED * float(radii.max()))
     ratio = near.lengths / (radii[near.i] + radii[near.j])
     chosen = ratio < BONDED
-    while has_directed_bonds(structure, near.take(chosen)):
-        parts = fragments(structure.n_atoms, near.take(chosen))
-        apart = (parts[near.i] != parts[near.j]) & (ratio < STRETCHED)
-        if not apart.any():
+    return near.take(_joined(structure.n_atoms, near, ratio, chosen))
+
+
+def _joined(n_atoms: int, near: Bonds, ratio: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Add the shortest stretched bonds that join fragments, until none does (Kruskal).
+
+    Args:
+        n_atoms: Of the structure.
+        near: Pairs that may be bonds.
+        ratio: (n,), how long each is for a bond.
+        chosen: (n,) bool, those that are.
+
+    Returns:
+        (n,) bool.
+    """
+    chosen = chosen.copy()
+    count = np.bincount(near.i[chosen], minlength=n_atoms)
+    most, n_lone = int(count.max(initial=0)), int((count == 0).sum())
+    part = fragments(n_atoms, near.take(chosen))
+    # A fragment points to one that it has been joined with.
+    joined = np.arange(part.max(initial=-1) + 1)
+
+    def fragment(atom: int) -> int:
+        k = part[atom]
+        while joined[k] != k:
+            joined[k] = k = joined[joined[k]]
+        return int(k)
+
+    open_ = np.flatnonzero(~chosen & (ratio < STRETCHED) & (part[near.i] != part[near.j]))
+    open_ = open_[np.argsort(ratio[open_], kind="stable")]
+    # What is equally short joins at once: a bond stands here from both of its ends.
+    for group in np.split(open_, np.flatnonzero(np.diff(ratio[open_])) + 1):
+        if most > MOST_BONDS or n_lone >= 0.5 * n_atoms:
             break
-        shortest = ratio == ratio[apart].min()
-        chosen |= apart & shortest
-    return near.take(chosen)
+        ends = [(k, int(near.i[k]), int(near.j[k])) for k in group.tolist()]
+        new = [(k, i, j) for k, i, j in ends if fragment(i) != fragment(j)]
+        for k, i, j in new:
+            chosen[k] = True
+            n_lone -= count[i] == 0
+            count[i] += 1
+            most = max(most, int(count[i]))
+            joined[fragment(i)] = fragment(j)
+    return chosen
 
 
 def has_directed_bonds(structure: Structure, bonds: Bonds) -> bool:

@@ -6,7 +6,9 @@ from itertools import combinations
 import numpy as np
 
 from kups_relax.data import Structure
+from kups_relax.errors import CapacityError
 from kups_relax.internals._bonds import Bonds, contacts, endless, pairs_within
+from kups_relax.neighbors import TooManyPairs, nearest_distances
 
 # eV and Angstrom, as ASE has them (CODATA 2014).
 Hartree, Bohr = 27.211386024367243, 0.5291772105638411
@@ -45,6 +47,10 @@ _CONTACT = 0.2
 # In units of the stiffness of a pair at r0, which is learnt on the way.
 _STEEPNESS, _REACH = 10.0, 2.0
 
+# Rows of an atom that are held, on average: 54 are usual. And what one takes, bytes: the row, its
+# slopes, and what programs need on the way.
+_MOST_PAIRS, _ROW_BYTES = 1024, 1000
+
 # Up to so many atoms all pairs are listed, so that none that come together are missed.
 _ALL_PAIRS = 64
 
@@ -82,32 +88,57 @@ def packed_rows(structure: Structure) -> tuple[Rows, float]:
 
     Returns:
         The rows, and the distance of nearest neighbours, Angstrom.
+
+    Raises:
+        CapacityError: Atoms stand so unevenly that far too many pairs are near.
     """
     s = structure
     r0 = _spacing(s)
     everything = not s.pbc.any() and s.n_atoms <= _ALL_PAIRS
     span = float(np.ptp(s.positions, axis=0).max()) if s.n_atoms else 0.0
-    near = pairs_within(s, 2 * span + 1.0 if everything else _REACH * r0)
+    cutoff = 2 * span + 1.0 if everything else _REACH * r0
+    try:
+        near = pairs_within(s, cutoff, most=_MOST_PAIRS * s.n_atoms)
+    except TooManyPairs as error:
+        raise CapacityError(
+            f"{s.id!r}: the guess of the Hessian has a row for each two atoms within {cutoff:.3g} "
+            f"Angstrom, twice the usual distance of neighbours; that are {error.n:.2g} of "
+            f"{s.n_atoms} atoms, about {error.n * _ROW_BYTES / 2**30:.2g} GiB, and at most "
+            f"{_MOST_PAIRS} an atom are held: they stand too unevenly for it. Use another "
+            "optimizer, such as 'lbfgs'."
+        ) from error
     near = near.take(near.once)
-    build = _Builder(s)
+    n = len(near.i)
+    image, decay = np.zeros((n, 4, 3)), np.zeros((n, 3, 2))
+    image[:, 1:] = near.shifts[:, None]
     a = _STEEPNESS / (2 * r0**2)
-    for i, j, shift in zip(near.i.tolist(), near.j.tolist(), near.shifts, strict=True):
-        build.add(STRETCH, [(i, _HERE), (j, shift)], 1.0, [(a, a * r0**2)])
-    return build.rows(), r0
+    decay[:, 0] = a, a * r0**2
+    rows = Rows(
+        kind=np.full(n, STRETCH),
+        index=np.stack([near.i, near.j, near.j, near.j], axis=1).astype(int),
+        shift=image @ s.cell,
+        strength=np.ones(n),
+        decay=decay,
+        axis=np.zeros((n, 3)),
+        bent=np.zeros(n, int),
+    )
+    return rows, r0
 
 
 def _spacing(structure: Structure) -> float:
     """The median distance of nearest neighbours."""
-    if structure.n_atoms == 1 and not structure.pbc.any():
+    s = structure
+    if s.n_atoms == 1 and not s.pbc.any():
         return 1.0
     cutoff = 4.0
-    while True:
-        near = pairs_within(structure, cutoff)
-        nearest = np.full(structure.n_atoms, np.inf)
-        np.minimum.at(nearest, near.i, near.lengths)
-        if np.isfinite(nearest).mean() > 0.5:
-            return float(np.median(nearest[np.isfinite(nearest)]))
+    near = pairs_within(s, cutoff)
+    nearest = np.full(s.n_atoms, np.inf)
+    np.minimum.at(nearest, near.i, near.lengths)
+    while not np.isfinite(nearest).mean() > 0.5:
+        # Where atoms are few in places and many in others, all pairs would be too many.
         cutoff *= 2
+        nearest = nearest_distances(s.positions, s.cell, s.pbc, cutoff, label=s.id)
+    return float(np.median(nearest[np.isfinite(nearest)]))
 
 
 _HERE = np.zeros(3, int)

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kups_relax.io._ase_files import count_frames
 from kups_relax.io._inputs import RECORDS, SMILES, ending_of, is_mol, is_path
 from kups_relax.io._invented import format_of
 from kups_relax.io._lines import text_lines
-from kups_relax.io._molecules import _records, _smiles_lines
+from kups_relax.io._molecule_files import LONGEST_SMILES, MOST_HELD, records, smiles_lines
 from kups_relax.io._xyz import cut_frames
 
 # Seconds that counting may take in all.
@@ -49,20 +50,20 @@ class Counter:
                 return None
             if ending in SMILES:
                 return self._of_smiles(path)
-            return max(1, sum(1 for _ in _records(self._lines(path))))
+            return max(1, sum(1 for _ in records(self._lines(path), path)))
         if time.monotonic() > self._deadline:
             return None
         return self._by_ase(path)
 
     def _of_smiles(self, path: Path) -> int:
-        from rdkit import Chem, rdBase
+        from rdkit import rdBase
 
         n, any_molecule = 0, False
         with rdBase.BlockLogs():
-            for _, smiles, _ in _smiles_lines(self._lines(path)):
+            for _, smiles, _ in smiles_lines(self._lines(path)):
                 n += 1
                 # Of a file that is no list of SMILES, all lines together are one entry.
-                any_molecule = any_molecule or Chem.MolFromSmiles(smiles) is not None
+                any_molecule = any_molecule or n >= MOST_HELD or _is_molecule(smiles)
         return n if any_molecule else 1
 
     def _by_ase(self, path: Path) -> int | None:
@@ -71,15 +72,8 @@ class Counter:
         kind = format_of(path)
         if kind in ("extxyz", "xyz"):
             return max(1, sum(1 for _ in cut_frames(self._lines(path))))
-        if kind == "traj":
-            from ase.io.trajectory import TrajectoryReader
-
-            with TrajectoryReader(str(path)) as frames:
-                return max(1, len(frames))
-        if kind == "db":
-            from ase.db import connect
-
-            return max(1, connect(str(path)).count())
+        if kind in ("traj", "db"):
+            return max(1, count_frames(path, kind, self._deadline - time.monotonic()))
         if kind == "cif":
             # Of several blocks some have no atoms.
             blocks = sum(line.lower().startswith("data_") for line in self._lines(path))
@@ -91,3 +85,9 @@ class Counter:
             if i % _LINES == 0 and time.monotonic() > self._deadline:
                 raise TimeoutError
             yield line
+
+
+def _is_molecule(smiles: str) -> bool:
+    from rdkit import Chem
+
+    return len(smiles) <= LONGEST_SMILES and Chem.MolFromSmiles(smiles) is not None

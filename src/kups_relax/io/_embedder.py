@@ -1,16 +1,7 @@
-"""Coordinates by RDKit's ETKDGv3; and the program that makes them in a process of its own.
+"""Coordinates by RDKit's ETKDGv3: the program of a process of its own, see `_child.py`."""
 
-The process runs this file by its path. It imports neither the rest of the package nor JAX, so that
-it is there in half a second.
-"""
-
-import os
-import signal
-import sys
-import threading
-import time
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -20,8 +11,27 @@ if TYPE_CHECKING:
 # (n_made, n_atoms, 3) coordinates, Angstrom; or what RDKit raised.
 Answer: TypeAlias = np.ndarray | str
 
-# Seconds without anything to do after which a process ends.
-_IDLE = 60.0
+
+def begin() -> None:
+    """Import what embedding needs."""
+    import rdkit.Chem  # noqa: F401
+
+
+def answers(data: bytes, n_wanted: int, seed: int) -> Iterator[Answer]:
+    """Embed one molecule, which RDKit made binary; the one answer is as `embed` says."""
+    from rdkit import rdBase
+
+    with rdBase.BlockLogs():
+        try:
+            yield embed(_mol(data), n_wanted, seed)
+        except Exception as error:  # whatever RDKit raises
+            yield described(error)
+
+
+def _mol(data: Any) -> "Mol":
+    from rdkit import Chem
+
+    return Chem.Mol(data)
 
 
 def embed(mol: "Mol", n_wanted: int, seed: int) -> np.ndarray:
@@ -54,36 +64,3 @@ def described(error: Exception) -> str:
     """Tell what RDKit raised in a line: its own reports have many, with places in its sources."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {'; '.join(lines[:2])[:200]}".rstrip(".: ")
-
-
-def main(connection: Connection) -> None:
-    """Answer what comes through a connection, until it is closed or nothing comes any more."""
-    # RDKit's own handler would cut an embedding short, and RDKit try other coordinates.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    try:
-        sys.path[:] = connection.recv()
-        from rdkit import Chem, rdBase
-
-        connection.send(None)
-        with rdBase.BlockLogs():
-            while connection.poll(_IDLE):
-                data, *options = connection.recv()
-                try:
-                    answer: Answer = embed(Chem.Mol(data), *options)
-                except Exception as error:
-                    answer = described(error)
-                connection.send(answer)
-    except (EOFError, ConnectionError):
-        return
-
-
-def _end_with_parent(parent: int) -> None:
-    """End at once with the parent, busy or not."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    main(Connection(int(sys.argv[1])))

@@ -2,17 +2,18 @@
 
 import dataclasses
 import hashlib
+import itertools
 import math
 import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from kups_relax.data._structure import Structure
 from kups_relax.data._symbols import SYMBOLS
-from kups_relax.errors import StructureError, shown
+from kups_relax.errors import StructureError, described, shown
 from kups_relax.io._invented import objection_to_atoms
 
 if TYPE_CHECKING:
@@ -41,10 +42,14 @@ class Unreadable:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", label_of(self.id) or "structure")
+        if self.atoms is not None and malformed(self.atoms) is not None:
+            object.__setattr__(self, "atoms", None)
 
     def __str__(self) -> str:
         return f"{self.id!r}: {self.reason}"
 
+
+T = TypeVar("T")
 
 Entry: TypeAlias = Structure | Unreadable
 
@@ -114,6 +119,14 @@ def formula_of(numbers: Any) -> str | None:
     return "".join(name + (str(names[name]) if names[name] > 1 else "") for name in order)
 
 
+def alone(items: Iterable[T]) -> Iterator[tuple[T, bool]]:
+    """Say of each whether it is the only one."""
+    source = iter(items)
+    first = list(itertools.islice(source, 2))
+    for item in itertools.chain(first, source):
+        yield item, len(first) == 1
+
+
 def unique(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Give a repeated id the ending `#2`, `#3`, ... in order of appearance."""
     # Digests: a hundred thousand of them take less room than one structure's work.
@@ -176,13 +189,12 @@ def entry_from_structure(structure: Structure) -> Entry:
     name = label_of(structure.id) or "structure"
     if name != structure.id:
         structure = dataclasses.replace(structure, id=name)
-    problem = None if structure.atoms is None else malformed(structure.atoms)
-    if problem is not None:
-        reason = f"the `atoms` of this Structure cannot be used: {problem}"
-        return Unreadable(id=name, reason=reason)
     try:
+        if structure.atoms is not None and (problem := malformed(structure.atoms)) is not None:
+            raise StructureError(f"the `atoms` of this Structure cannot be used: {problem}")
         structure = structure.plain()
         structure.check()
+        _check_atoms(structure)
         reason = None if structure.atoms is None else objection_to_atoms(structure.atoms)
     except StructureError as error:
         # Without the id, which stands beside it.
@@ -190,6 +202,32 @@ def entry_from_structure(structure: Structure) -> Entry:
     return (
         structure if reason is None else Unreadable(id=name, reason=reason, atoms=structure.atoms)
     )
+
+
+def _check_atoms(structure: Structure) -> None:
+    """Raise where results cannot be put into the `atoms` of a structure."""
+    from ase import Atoms
+
+    atoms = structure.atoms
+    if atoms is None:
+        return
+    if type(atoms) is not Atoms:
+        try:
+            atoms.copy()
+        except Exception as error:  # of a class of the user's own
+            raise StructureError(
+                f"its `atoms`, a {type(atoms).__name__}, cannot be copied ({described(error)}). "
+                "Pass ase.Atoms of the same, or None."
+            ) from error
+    for name, there, own in (
+        ("numbers", atoms.arrays["numbers"], structure.numbers),
+        ("pbc", atoms.pbc, structure.pbc),
+    ):
+        if not np.array_equal(there, own):
+            raise StructureError(
+                f"the {name} of this Structure are {shown(own.tolist())}, and those of its `atoms` "
+                f"{shown(there.tolist())}; expected the same. Pass the Atoms it came from, or None."
+            )
 
 
 def malformed(atoms: Any) -> str | None:

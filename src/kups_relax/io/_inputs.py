@@ -1,7 +1,6 @@
 """Split input into items with their places, and find the files of paths."""
 
 import glob
-import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -10,12 +9,12 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from kups_relax._log import log
 from kups_relax.data._structure import Structure
-from kups_relax.errors import StructureError, described, shown
+from kups_relax.errors import StructureError, shown
 from kups_relax.io._entries import Unreadable
 from kups_relax.io._invented import format_of
-
-log = logging.getLogger("kups_relax")
+from kups_relax.io._opening import COMPRESSED, head_of
 
 EXPECTED = "Expected ase.Atoms, RDKit Mols, paths of structure files, or a list of these."
 FORMATS = (
@@ -85,7 +84,7 @@ def objection_to(item: Any, place: str) -> str | None:
             os.fspath(item)
             return None
         except TypeError as error:  # of a class of the user's own, whose path is no text
-            return f"input{place}: {described(error)}. Pass the path as text."
+            return f"input{place}: {error}. Pass the path as text."
     if (item is None and place) or _is_nested(item):
         return None
     return (
@@ -132,7 +131,7 @@ def named(path: Any, place: str) -> str:
 
 def stem_of(path: Path) -> str:
     """Return the default id of the structures in a file."""
-    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    name = path.stem if path.suffix.lower() in COMPRESSED else path.name
     stem = Path(name).stem if Path(name).suffix else name
     if stem.lower() in _NAMELESS and path.absolute().parent.name:
         return f"{path.absolute().parent.name}/{name}"
@@ -140,9 +139,9 @@ def stem_of(path: Path) -> str:
 
 
 def ending_of(path: Path) -> str:
-    """Return the ending of a file's name, in lower case, without that of gzip."""
-    name = path.name.lower().removesuffix(".gz")
-    return Path(name).suffix
+    """Return the ending of a file's name, in lower case, without that of what compressed it."""
+    suffix = path.suffix.lower()
+    return Path(path.stem).suffix.lower() if suffix in COMPRESSED else suffix
 
 
 def files_of(path: Any) -> list[Path]:
@@ -187,7 +186,7 @@ def _members(path: Path) -> list[Path]:
 
 def _is_structure_file(path: Path) -> bool:
     """Tell by name, and by contents where the name says little."""
-    from ase.io.formats import ioformats, match_magic, open_with_compression
+    from ase.io.formats import ioformats, match_magic
 
     ending = ending_of(path)
     if ending in (*RECORDS, *SMILES):
@@ -200,8 +199,7 @@ def _is_structure_file(path: Path) -> bool:
             return False
         if ending not in _GENERIC or kind.name.startswith("lammps"):
             return True
-        with open_with_compression(str(path.absolute()), "rb") as file:
-            head = file.read(4096)
+        head = head_of(path, str(path), 4096)
         return b'"numbers' in head if ending == ".json" else match_magic(head) is not None
     except PermissionError:
         return True
@@ -230,15 +228,7 @@ def check_file(path: Path, name: str) -> None:
                 f"read by a pattern, for example {str(path / '*' / 'POSCAR')!r}."
             )
         if not path.exists():
-            if glob.has_magic(str(path)):
-                raise StructureError(
-                    f"{name}: there is no such file, and as a pattern it matches none. Check it; "
-                    "SMILES go into a .smi file, or through rdkit.Chem.MolFromSmiles."
-                )
-            raise StructureError(
-                f"{name}: there is no such file. Check the path; SMILES go into a .smi file, or "
-                "through rdkit.Chem.MolFromSmiles."
-            )
+            raise StructureError(f"{name}: {_missing(path)}")
         if not path.is_file():
             raise StructureError(
                 f"{name} is a pipe or a device; expected a file. Write what it gives into one."
@@ -247,3 +237,32 @@ def check_file(path: Path, name: str) -> None:
             raise StructureError(f"{name} is empty. {FORMATS}")
     except OSError as error:
         raise StructureError(f"{name} cannot be opened: {error}. Check the path.") from error
+
+
+def _missing(path: Path) -> str:
+    text = str(path)
+    if _is_smiles(text):
+        return (
+            "there is no such file. It looks like SMILES: write them into a file whose name ends "
+            f"in .smi, one on each line, and pass that; in Python, Chem.MolFromSmiles({text!r}) "
+            "of RDKit will do."
+        )
+    if glob.has_magic(text):
+        return (
+            "there is no such file, and as a pattern it matches none. Check it; SMILES go into a "
+            "file whose name ends in .smi."
+        )
+    return "there is no such file. Check the path; SMILES go into a file whose name ends in .smi."
+
+
+def _is_smiles(text: str) -> bool:
+    """Tell by RDKit, where it is installed, and never from what is surely a path."""
+    if len(text) > _LONGEST or text.startswith((".", "/", "~")):
+        return False
+    try:
+        from rdkit import Chem, rdBase
+    except ImportError:
+        return False
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(text, sanitize=False)
+    return mol is not None and mol.GetNumAtoms() > 0

@@ -4,26 +4,29 @@ Most formats name the element of each atom. The others are refused here, with th
 elements, unless what is in them leaves no choice; then the guess is logged.
 """
 
-import logging
+import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kups_relax.data._symbols import SYMBOLS
+from kups_relax.io._lines import text_lines
+from kups_relax.io._opening import head_of
 
 if TYPE_CHECKING:
     import ase
 
-log = logging.getLogger("kups_relax")
 
 # Bytes of a file that tell its format.
 _HEAD = 4096
-# Digits of a number of atoms that are read, and the most that compression gains.
+# Characters of a line that are looked at.
+_LOOKED = 1000
+# Digits of a number of atoms that are read, and bytes that an atom takes: "0 0 0", and the end.
 _DIGITS = 18
-_DENSEST = 1000
+_SMALLEST = 5
 # A site with less of its element than this is not occupied by it alone.
 _OCCUPIED = 0.99
 # How far a mass may be from that of its element, amu.
@@ -53,13 +56,12 @@ def format_of(path: Path) -> str:
     Raises:
         Exception: Whatever ASE raises for a file that it cannot tell.
     """
-    from ase.io.formats import filetype, open_with_compression
+    from ase.io.formats import filetype
 
     # An absolute path: ASE takes names that begin with "postgres" or "mysql" for databases.
     name = str(path.absolute())
     if path.is_file():
-        with open_with_compression(name, "rb") as file:
-            head = file.read(_HEAD)
+        head = head_of(path, name, _HEAD)
         if head.startswith(b"ITEM: "):
             return "lammps-dump-text"
         if re.search(rb"^\s*\d+\s+atoms\s*(#.*)?$", head, re.M) and re.search(
@@ -69,35 +71,37 @@ def format_of(path: Path) -> str:
     return filetype(name)
 
 
-def objection_to_file(path: Path, kind: str) -> str | None:
-    """Say what a file does not say and its reader would make up.
+def objection_to_file(path: Path, kind: str, size: int) -> str | None:
+    """Say what a file does not say and its reader would make up, or says and cannot hold.
 
     Args:
         path: Of the file.
         kind: The format, as `format_of` names it.
+        size: Bytes that it holds.
 
     Returns:
         What is missing, and the way to say it; None where nothing is.
     """
-    from ase.io.formats import open_with_compression
-
+    name = str(path)
+    if kind == "netcdftrajectory":
+        return None if b"ASE" in head_of(path, name) else _no_elements(iter(()))
     reason = None
     if kind in _LOOK:
-        with open_with_compression(str(path.absolute()), "rb") as file:
-            reason = _LOOK[kind](line.decode("latin-1").rstrip("\r\n") for line in file)
+        reason = _LOOK[kind](line[:_LOOKED] for line in text_lines(path, name))
     if reason is None and kind in _ANNOUNCED:
-        with open_with_compression(str(path.absolute()), "rb") as file:
-            reason = _too_many(file.read(_HEAD), _ANNOUNCED[kind], path)
+        reason = _too_many(head_of(path, name, _HEAD), _ANNOUNCED[kind], size)
     return reason
 
 
-def _too_many(head: bytes, pattern: bytes, path: Path) -> str | None:
+def _too_many(head: bytes, pattern: bytes, size: int) -> str | None:
     """ASE makes room for all atoms that are announced before it looks for one."""
-    found = re.search(pattern, head, re.MULTILINE)
-    most = path.stat().st_size * (_DENSEST if path.suffix in (".gz", ".bz2", ".xz") else 1)
-    if found is None or (n := int(found.group(1)[:_DIGITS])) <= most:
+    found = re.search(pattern, head.replace(b"\r\n", b"\n"), re.MULTILINE)
+    if found is None:
         return None
-    return f"it announces {n} atoms, more than it can hold. Repair it."
+    n, most = sum(int(count[:_DIGITS]) for count in found.group(1).split()), size // _SMALLEST
+    if n <= most:
+        return None
+    return f"it announces {n} atoms; {size} bytes hold at most {most}. Repair it."
 
 
 def objection_to_frame(atoms: "ase.Atoms", kind: str) -> str | None:
@@ -141,7 +145,7 @@ def objection_to_atoms(atoms: "ase.Atoms") -> str | None:
         reason = _by_name(atoms.arrays["atomtypes"], atoms, "atomtypes")
     labels = atoms.arrays.get("dlp4_labels")
     if reason is None and labels is not None:
-        names = [f"{s}{label}" for s, label in zip(atoms.symbols, labels, strict=True)]
+        names = [f"{s}{label}" for s, label in zip(atoms.symbols, np.ravel(labels), strict=False)]
         reason = _by_name(names, atoms, "dlp4_labels")
     return reason
 
@@ -192,8 +196,10 @@ def _candidates(name: str) -> list[str]:
     return [symbol for symbol in (letters[:1].upper(), two) if symbol in _NUMBERS][: len(letters)]
 
 
-def _by_name(names: Iterable[Any], atoms: "ase.Atoms", array: str) -> str | None:
+def _by_name(names: Any, atoms: "ase.Atoms", array: str) -> str | None:
     """Say which atom's name leaves a choice of elements, or was misread."""
+    if np.ndim(names) != 1:  # no names of atoms, whoever put it there
+        return None
     for i, (name, symbol) in enumerate(zip(names, atoms.symbols, strict=False)):
         may_be = _candidates(str(name))
         if may_be != [symbol]:
@@ -321,14 +327,38 @@ def _shelx(lines: Iterator[str]) -> str | None:
                 "it to CIF."
             )
         listed = listed or line.startswith("SFAC")
-        if listed and re.match(r"\w+\s+\d+(\s+-?[\d.]+){4}", line) and float(words[5]) != 1.0:
+        if listed and re.match(r"\w+\s+\d+(\s+-?[\d.]+){4}", line) and _share(words[5]) != 1.0:
             return f"{words[0]} has the occupancy {words[5]}; expected 1. Convert it to CIF."
     return None
 
 
-def _netcdf(lines: Iterator[str]) -> str | None:
-    head = next(lines, "") + next(lines, "")
-    return None if "ASE" in head else _no_elements(lines)
+def _xdatcar(lines: Iterator[str]) -> str | None:
+    """ASE lays out the symbols of all atoms that are announced, before it looks for one."""
+    head = list(itertools.islice(lines, 7))
+    counts = head[6].split() if len(head) > 6 else []
+    if not all(count.isdecimal() and len(count) <= _DIGITS for count in counts):
+        return None
+    n_atoms, n_lines = sum(map(int, counts)), sum(1 for _ in lines)
+    if n_atoms <= n_lines:
+        return None
+    return f"it announces {n_atoms} atoms, and has {n_lines} lines after that. Repair it."
+
+
+def _nwchem(lines: Iterator[str]) -> str | None:
+    """ASE's pattern for a geometry takes forever where one is not closed as it expects."""
+    begun, last = 0, ""
+    for i, line in enumerate(itertools.chain(lines, [""]), 1):
+        if begun and (not line.strip() or re.search(r"[^\S \t]", line)):
+            if line or last.lstrip(" \t") != "end":
+                return (
+                    f"the geometry that begins in line {begun} does not end with a line 'end' and "
+                    f"an empty one after it: line {i} is {line[:40]!r}. Repair it."
+                )
+            begun = 0
+        elif not begun and line.lstrip(" \t").startswith("geometry"):
+            begun = i
+        last = line
+    return None
 
 
 _LOOK: Mapping[str, Callable[[Iterator[str]], str | None]] = {
@@ -337,17 +367,25 @@ _LOOK: Mapping[str, Callable[[Iterator[str]], str | None]] = {
     "lammps-data": _lammps_data,
     "gromos": _gromos,
     "cp2k-dcd": _no_elements,
-    "netcdftrajectory": _netcdf,
+    "nwchem-in": _nwchem,
+    "vasp-xdatcar": _xdatcar,
     "proteindatabank": _protein,
     "vasp": _poscar,
     "res": _shelx,
 }
 
-# Where a file announces how many atoms it has.
+# Where a file announces how many atoms it has: a number, or several that are added.
 _ANNOUNCED: Mapping[str, bytes] = {
-    "lammps-dump-text": rb"^ITEM: NUMBER OF ATOMS\r?\n\s*(\d+)",
-    "lammps-data": rb"^\s*(\d+)\s+atoms\s*(?:#.*)?$",
+    "cfg": rb"^\s*Number of particles\s*=\s*(\d+)",
     "cube": rb"\A.*\n.*\n\s*-?(\d+)",
+    "gen": rb"\A\s*(\d+)",
+    "gromacs": rb"\A.*\n[ \t]*(\d+)",
+    "lammps-data": rb"^\s*(\d+)\s+atoms\s*(?:#.*)?$",
+    "lammps-dump-text": rb"^ITEM: NUMBER OF ATOMS\n\s*(\d+)",
+    "siesta-xv": rb"\A(?:.*\n){3}\s*(\d+)",
+    "struct_out": rb"\A(?:.*\n){3}\s*(\d+)",
+    "vasp": rb"\A(?:.*\n){5}(?:[ \t]*[A-Za-z].*\n)?[ \t]*(\d+(?:[ \t]+\d+)*)",
+    "xsf": rb"^\s*PRIMCOORD.*\n\s*(\d+)",
 }
 
 _NOTES: Mapping[str, str] = {

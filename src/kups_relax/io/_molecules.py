@@ -1,24 +1,20 @@
-"""RDKit's molecules: Mols, SDF records, SMILES."""
+"""RDKit's molecules as structures."""
 
 import dataclasses
-import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kups_relax.errors import OptionError, StructureError
 from kups_relax.io._embedder import described
 from kups_relax.io._embedding import TooSlow, embed
-from kups_relax.io._entries import Entry, Unreadable, entry_from_atoms, label_in
+from kups_relax.io._entries import Entry, Unreadable, entry_from_atoms
 
 if TYPE_CHECKING:
     from rdkit.Chem import Conformer, Mol
-
-T = TypeVar("T")
 
 # Conformer k of seed s is drawn with the number s * _STRIDE + k: two seeds never share one.
 _STRIDE = 10_000
@@ -111,7 +107,7 @@ def _entries_from_mol(
         problem = _sanitized(topology)
     if problem is not None:
         return [Unreadable(id=label, reason=f"RDKit rejects it: {problem}. Repair the input.")]
-    info = {**_properties(mol), **(info or {})}
+    info = {**properties_of(mol), **(info or {})}
     conformers = list(topology.GetConformers())
     if topology.GetNumAtoms() and not (
         conformers and all(_is_geometry(topology, conformer) for conformer in conformers)
@@ -121,133 +117,8 @@ def _entries_from_mol(
     return _entries(topology, positions, label, info)
 
 
-def entries_from_sdf(
-    lines: Iterable[str], path: Path, stem: str, embedding: Embedding
-) -> Iterator[Entry]:
-    """Read the records of an SDF or MOL file, one after the other.
-
-    Raises:
-        StructureError: Nothing in the file looks like a record.
-    """
-    require_rdkit(f"{path}: reading SDF")
-    from rdkit import Chem, rdBase
-
-    for i, (record, only) in enumerate(alone(_records(lines))):
-        if only and "M  END" not in record:
-            raise StructureError(
-                f"{path}: no record ends in 'M  END', so it is no SDF or MOL file; it begins with "
-                f"{record[:40]!r}. Check the file, or its ending."
-            )
-        title = record.split("\n", 1)[0].strip()
-        number = stem if only else f"{stem}:{i}"
-        label = title or number
-        mol = None
-        try:
-            with rdBase.BlockLogs():
-                supplier = Chem.SDMolSupplier()
-                supplier.SetData(record, sanitize=True, removeHs=False)
-                mol = supplier[0] if len(supplier) else None
-                why = "" if mol is not None else _why_no_mol(record)
-            if mol is not None:
-                label = title or label_in(_properties(mol)) or number
-        except Exception as error:  # whatever RDKit makes of odd numbers in it
-            mol, why = None, f"RDKit fails on it: {described(error)}"
-        if mol is None:
-            reason = f"record {i} of {path}: {why}. Repair the record."
-            yield Unreadable(id=label, reason=reason)
-        else:
-            yield from entries_from_mol(mol, label, embedding)
-
-
-def _records(lines: Iterable[str]) -> Iterator[str]:
-    """Cut an SDF file where its records end."""
-    record: list[str] = []
-    for line in lines:
-        record.append(line)
-        if line.startswith("$$$$"):
-            yield "\n".join(record) + "\n"
-            record = []
-    if any(line.strip() for line in record):
-        # RDKit takes a newline at the very end for one more record.
-        yield "\n".join(record).rstrip() + "\n"
-
-
-def alone(items: Iterable[T]) -> Iterator[tuple[T, bool]]:
-    """Say of each whether it is the only one."""
-    source = iter(items)
-    first = list(itertools.islice(source, 2))
-    for item in itertools.chain(first, source):
-        yield item, len(first) == 1
-
-
-def entries_from_smiles(
-    lines: Iterable[str], path: Path, stem: str, embedding: Embedding
-) -> Iterator[Entry]:
-    """Read a file with one SMILES and an optional name on each line.
-
-    Raises:
-        StructureError: No line holds a SMILES.
-    """
-    require_rdkit(f"{path}: reading SMILES")
-    from rdkit import Chem, rdBase
-
-    # What comes before the first molecule is held back: there may be none.
-    held: list[Entry] | None = []
-    got = "there are no lines"
-    for i, ((number, smiles, name), only) in enumerate(alone(_smiles_lines(lines))):
-        got = got if i else f"the first is {smiles!r}"
-        label = name or (stem if only else f"{stem}:{i}")
-        mol, why = None, ""
-        try:
-            with rdBase.BlockLogs():
-                mol = Chem.MolFromSmiles(smiles)
-                if mol is None:
-                    bare = Chem.MolFromSmiles(smiles, sanitize=False)
-                    why = "it is no valid SMILES" if bare is None else _problems(bare)
-        except Exception as error:
-            why = described(error)
-        if mol is None:
-            reason = f"line {number} of {path}: RDKit rejects {smiles!r}: {why}. Correct it."
-            entries: list[Entry] = [Unreadable(id=label, reason=reason)]
-        else:
-            entries = entries_from_mol(mol, label, embedding, {"smiles": smiles})
-        if held is not None:
-            held += entries
-            if mol is None:
-                continue
-            entries, held = held, None
-        yield from entries
-    if held is not None:
-        raise StructureError(
-            f"{path}: no line begins with a SMILES that RDKit accepts; {got}. "
-            "Expected 'SMILES name' on each line; '#' begins a comment."
-        )
-
-
-def _smiles_lines(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
-    """Line number, SMILES and name of each line that holds one."""
-    first = True
-    for number, line in enumerate(lines, 1):
-        line = line.strip()
-        # A '#' inside a line is a triple bond.
-        if not line or line.startswith("#"):
-            continue
-        columns = line.split("\t") if "\t" in line else line.split(maxsplit=1)
-        # No SMILES holds these letters in a row.
-        header = first and "smi" in columns[0].lower()
-        first = False
-        if not header:
-            yield number, columns[0].strip(), columns[1].strip() if len(columns) > 1 else ""
-
-
-def _why_no_mol(record: str) -> str:
-    from rdkit import Chem
-
-    bare = Chem.MolFromMolBlock(record, sanitize=False, removeHs=False)
-    return "RDKit cannot parse it" if bare is None else f"RDKit rejects it: {_problems(bare)}"
-
-
-def _problems(mol: "Mol") -> str:
+def problems_of(mol: "Mol") -> str:
+    """Say what RDKit finds wrong with the chemistry of a molecule."""
     from rdkit import Chem
 
     found = [problem.Message() for problem in Chem.DetectChemistryProblems(mol)]
@@ -370,7 +241,7 @@ def _entries(
     return entries
 
 
-def _properties(mol: "Mol") -> dict[str, Any]:
+def properties_of(mol: "Mol") -> dict[str, Any]:
     """The public properties of a Mol; text becomes a number only where nothing is lost."""
     raw = mol.GetPropsAsDict(includePrivate=False, includeComputed=False, autoConvertStrings=False)
     return {str(key): _plain(value) for key, value in raw.items()}

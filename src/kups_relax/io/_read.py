@@ -1,12 +1,12 @@
 """From whatever chemists have to structures, in the caller's order."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from kups_relax.data._structure import Structure
 from kups_relax.errors import StructureError
+from kups_relax.io._ase_files import entries_by_ase
 from kups_relax.io._count import Counter
 from kups_relax.io._entries import (
     Entry,
@@ -34,19 +34,13 @@ from kups_relax.io._inputs import (
     objection_to,
     stem_of,
 )
-from kups_relax.io._invented import format_of, note_on, objection_to_file, objection_to_frame
 from kups_relax.io._lines import text_lines
+from kups_relax.io._molecule_files import entries_from_sdf, entries_from_smiles
 from kups_relax.io._molecules import (
     TIMEOUT,
     Embedding,
-    alone,
     entries_from_mol,
-    entries_from_sdf,
-    entries_from_smiles,
 )
-from kups_relax.io._xyz import read_frames
-
-log = logging.getLogger("kups_relax")
 
 # Characters of an error of ASE's that are shown.
 _SHOWN = 200
@@ -239,7 +233,7 @@ class Stream:
                 return entries_from_sdf(text_lines(path, name), path, stem, self._embedding)
             if ending in SMILES:
                 return entries_from_smiles(text_lines(path, name), path, stem, self._embedding)
-            return _entries_by_ase(path, name, stem)
+            return entries_by_ase(path, name, stem)
 
         return opened
 
@@ -309,76 +303,6 @@ def _words(error: Exception, name: str) -> str:
     except Exception:  # an error of a class of the user's own
         text = ""
     return f"{name} cannot be read ({type(error).__name__}: {text}). Repair it, or leave it out."
-
-
-def _entries_by_ase(path: Path, name: str, stem: str) -> Iterator[Entry]:
-    kind = _kind_of(path, name)
-    n_frames = 0
-    for i, ((line, atoms), only) in enumerate(alone(_frames(path, name, kind))):
-        n_frames += 1
-        label = stem if only else f"{stem}:{i}"
-        if isinstance(atoms, str):
-            where = f", from line {line}" if line else ""
-            reason = f"frame {i} of {path}{where}: {atoms}. Repair the file."
-            yield Unreadable(id=label, reason=reason)
-        else:
-            if not i and (note := note_on(kind, atoms)) is not None:
-                log.warning("%s: %s", path, note)
-            atoms.calc = None
-            reason = objection_to_frame(atoms, kind)
-            yield entry_from_atoms(atoms, label_in(atoms.info) or label, reason=reason)
-    if not n_frames:
-        raise StructureError(
-            f"{name} holds no structures that could be found, read as {kind!r}. Check that this "
-            "is its format, or read it with ase.io.read(path, format=...), and pass the Atoms."
-        )
-
-
-def _kind_of(path: Path, name: str) -> str:
-    try:
-        kind = format_of(path)
-        reason = objection_to_file(path, kind)
-    except Exception as error:  # ASE has several kinds of errors for what it cannot tell
-        raise _unknown(error, name) from error
-    if reason is not None:
-        raise StructureError(f"{name}: {reason}")
-    return kind
-
-
-def _frames(path: Path, name: str, kind: str) -> Iterator[tuple[int, Any]]:
-    """Line number (or 0) and atoms of each frame, or what is wrong with it."""
-    from ase.io import iread
-
-    n_frames = 0
-    try:
-        if kind in ("extxyz", "xyz"):
-            frames = read_frames(text_lines(path, name))
-        else:
-            found = iread(
-                str(path.absolute()), index=":", format=kind, do_not_split_by_at_sign=True
-            )
-            # ASE ends a model at ENDMDL and again at END.
-            found = (a for a in found if len(a) or kind != "proteindatabank")
-            frames = ((0, atoms) for atoms in found)
-        for frame in frames:
-            yield frame
-            n_frames += 1
-    except Exception as error:  # ASE's many parsers raise whatever their steps raise
-        if n_frames:
-            # What follows cannot be found any more.
-            text = f"{type(error).__name__}: {str(error)[:_SHOWN]}"
-            yield 0, f"{text}; nothing after it can be read"
-        elif isinstance(error, StructureError):
-            raise
-        else:
-            raise _unknown(error, name) from error
-
-
-def _unknown(error: Exception, name: str) -> StructureError:
-    return StructureError(
-        f"{name}: ASE cannot read it as a structure file "
-        f"({type(error).__name__}: {str(error)[:_SHOWN]}). {FORMATS}"
-    )
 
 
 def _formula_of_mol(mol: Any) -> str | None:

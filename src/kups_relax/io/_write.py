@@ -1,22 +1,22 @@
 """Write results to the files that other programs read."""
 
-import csv
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kups_relax._files import objection_to_name, why_not_written, write_atomically
 from kups_relax.errors import OptionError, StoreError, StructureError
 from kups_relax.io._cif import CIF
+from kups_relax.io._csv import write_csv
 from kups_relax.io._db import Database
 from kups_relax.io._entries import Entry, Unreadable
 from kups_relax.io._extxyz import ExtendedXYZ
 from kups_relax.io._format import Format, Shown, fitted
-from kups_relax.io._left_out import LeftOut, encodable, name
+from kups_relax.io._left_out import LeftOut, name
 from kups_relax.io._poscar import POSCAR
 from kups_relax.io._sdf import SDF
 from kups_relax.io._traj import Traj
@@ -47,11 +47,16 @@ _INFO = ("status", "reason", "converged", "n_steps", "n_evaluations", "fmax", "f
 def store_of(path: str | os.PathLike[str]) -> Path:
     """Name the store that holds results while a run goes on: the output itself, or one beside it.
 
+    Raises:
+        StoreError: The path is a folder by its name alone: "", ".", "/".
+
     Example:
         >>> store_of("relaxed.h5").name, store_of("relaxed.extxyz").name
         ('relaxed.h5', 'relaxed.extxyz.h5')
     """
     path = Path(path)
+    if not path.name:
+        raise StoreError(f"{str(path)!r} is a directory; expected the name of a file in it.")
     return path if path.suffix.lower() in STORES else path.with_name(f"{path.name}.h5")
 
 
@@ -186,7 +191,8 @@ def write(
     * `.sdf`: for molecules; coordinates with 4 decimals, as the format has it.
     * `.cif`: a block for each structure with a cell, without symmetry, with all digits.
     * `.vasp`, POSCAR, CONTCAR: one structure with a cell, with all digits.
-    * `.csv`: the table.
+    * `.csv`: the table; an apostrophe is put before text that a spreadsheet would take for a
+      formula, and before text that begins with one.
 
     Each structure is written by itself. What a format cannot give back as it is (info of odd types,
     constraints of other kinds, names that mean something else in the file) is left out, with a
@@ -234,7 +240,7 @@ def write(
     def fill(temporary: Path) -> None:
         nonlocal left_out, n_written
         if form is None:
-            _write_csv(temporary, columns, left_out)
+            write_csv(temporary, columns, left_out)
             n_written = len(structures)
             return
         try:
@@ -333,29 +339,3 @@ def _shown(
             topology=entry.topology if usable else None,
         )
         yield shown, usable
-
-
-def _write_csv(path: Path, columns: Mapping[str, list[Any]], left_out: LeftOut) -> None:
-    def cell(key: str, value: Any) -> str:
-        try:
-            return encodable("" if value is None else str(value))
-        except Exception:  # integers of thousands of digits, and objects of the user's own
-            left_out.add(key, f"a {type(value).__name__} of this column", type(value))
-            return ""
-
-    with path.open("w", newline="", encoding="utf-8") as file:
-        # Python quotes what is in the end of its lines, and \r must be quoted too.
-        writer = csv.writer(_Lines(file), lineterminator="\r\n")
-        writer.writerow(encodable(key) for key in columns)
-        for row in zip(*columns.values(), strict=True):
-            writer.writerow(map(cell, columns, row))
-
-
-class _Lines:
-    """A file whose lines end in a newline alone."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-
-    def write(self, line: str) -> int:
-        return self._file.write(f"{line[:-2]}\n")

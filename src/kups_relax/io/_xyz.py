@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from kups_relax.io._lines import Lines
-
 if TYPE_CHECKING:
     import ase
 
@@ -33,10 +31,11 @@ class Frame:
 
 
 def cut_frames(source: Iterable[str]) -> Iterator[Frame]:
-    """Find the frames of a file.
+    """Find the frames of a file, looking at each line once.
 
     A frame whose atom count does not fit what follows is bad as a whole: which atoms belong to it
-    cannot be known. Reading goes on at the next line that is a bare number.
+    cannot be known. Reading goes on at the next line that is a bare number. In memory are the lines
+    of one frame.
 
     Args:
         source: The lines of the file.
@@ -44,26 +43,74 @@ def cut_frames(source: Iterable[str]) -> Iterator[Frame]:
     Raises:
         ValueError: The text does not begin like an XYZ file.
     """
-    lines = Lines(source)
-    start = _next(lines, 0)
-    line = lines.get(start)
+    lines = _Lines(source)
+    lines.skip_blank()
+    line = lines.peek()
     if not _is_count(line):
         got = (line or "")[:40]
         raise ValueError(f"expected the number of atoms on the first line, got {got!r}")
-    while (line := lines.get(start)) is not None:
-        problem = f"expected a number of atoms, got {line[:40]!r}"
-        if _is_count(line):
-            stop, problem = _end(lines, start, int(line))
+    while (line := lines.peek()) is not None:
+        start = lines.number
+        if not _is_count(line):
+            yield Frame(start, problem=f"expected a number of atoms, got {line[:40]!r}")
+            lines.next()
+        else:
+            text, problem = _frame(lines, int(line))
+            yield Frame(start, text, problem)
             if not problem:
-                yield Frame(start + 1, lines.text(start, stop))
-                start = _next(lines, stop)
-                lines.forget(start)
+                lines.skip_blank()
                 continue
-        yield Frame(start + 1, problem=problem)
-        start += 2 if _is_count(line) else 1
-        while (line := lines.get(start)) is not None and not _is_count(line):
-            start += 1
-        lines.forget(start)
+        while (line := lines.peek()) is not None and not _is_count(line):
+            lines.next()
+
+
+class _Lines:
+    """Lines one after the other, the next of which can be looked at; not the blank ones at the end.
+
+    Attributes:
+        number: Of the next line, counted from 1.
+    """
+
+    def __init__(self, source: Iterable[str]) -> None:
+        self._source = iter(source)
+        self._next: str | None = None
+        # How many blank lines there are between `_next` and what was read last.
+        self._n_blank = 0
+        self._after: str | None = None
+        self.number = 0
+        self.next()
+
+    def peek(self) -> str | None:
+        """Return the next line; None at the end."""
+        return self._next
+
+    def next(self) -> str | None:
+        """Return the next line and go on to the one after it."""
+        line = self._next
+        self.number += 1
+        if self._n_blank:
+            self._next, self._n_blank = "", self._n_blank - 1
+        elif self._after is not None:
+            self._next, self._after = self._after, None
+        else:
+            self._next = next(self._source, None)
+            if self._next is not None and not self._next.strip():
+                self._look_on()
+        return line
+
+    def _look_on(self) -> None:
+        """Look beyond blank lines, which count if another line follows."""
+        for line in self._source:
+            if line.strip():
+                self._after = line
+                return
+            self._n_blank += 1
+        self._next, self._n_blank = None, 0
+
+    def skip_blank(self) -> None:
+        """Go on to the next line that is not blank."""
+        while self._next is not None and not self._next.strip():
+            self.next()
 
 
 def read_frames(source: Iterable[str]) -> Iterator["tuple[int, ase.Atoms | str]"]:
@@ -155,33 +202,36 @@ def _no_symbol(symbol: str) -> str:
     return problem
 
 
-def _end(lines: Lines, start: int, count: int) -> tuple[int, str]:
-    """Number of the line after a frame, and what is wrong with the frame as a whole, or ""."""
-    stop = start + 2 + count
-    if lines.get(stop - 1) is None:
-        return stop, f"it announces {count} atoms, but the file ends before"
-    for i in range(start + 2, stop):
-        if not (line := lines.get(i) or "").strip() or _is_count(line):
-            return stop, (
-                f"it announces {count} atoms, but line {i + 1}, among them, is {line[:40]!r}"
-            )
-    while (vector := lines.get(stop)) is not None and vector.lstrip().startswith("VEC"):
-        stop += 1
-    after = _next(lines, stop)
-    following = lines.get(after)
+def _frame(lines: _Lines, count: int) -> tuple[str, str]:
+    """The text of the next frame, and what is wrong with it as a whole, or "".
+
+    Where something is, the lines up to the first that does not fit have been read.
+    """
+    short = f"it announces {count} atoms, but the file ends before"
+    head = lines.next()
+    comment = lines.next()
+    if head is None or comment is None:
+        return "", short
+    texts = [head, comment]
+    for _ in range(count):
+        if (line := lines.peek()) is None:
+            return "", short
+        if not line.strip() or _is_count(line):
+            where = f"line {lines.number}, among them, is {line[:40]!r}"
+            return "", f"it announces {count} atoms, but {where}"
+        texts.append(line)
+        lines.next()
+    while (vector := lines.peek()) is not None and vector.lstrip().startswith("VEC"):
+        texts.append(vector)
+        lines.next()
+    lines.skip_blank()
+    following = lines.peek()
     if following is not None and not _is_count(following):
-        return stop, (
-            f"it announces {count} atoms, but line {after + 1}, after them, is "
+        return "", (
+            f"it announces {count} atoms, but line {lines.number}, after them, is "
             f"{following[:40]!r} and not the next number of atoms"
         )
-    return stop, ""
-
-
-def _next(lines: Lines, start: int) -> int:
-    """Number of the next line that is not blank."""
-    while (line := lines.get(start)) is not None and not line.strip():
-        start += 1
-    return start
+    return "\n".join(texts), ""
 
 
 def _is_count(line: str | None) -> bool:

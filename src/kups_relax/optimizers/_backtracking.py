@@ -4,7 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from kups_relax.errors import OptionError
+from kups_relax._checks import Number, settle
 from kups_relax.optimizers._line_search import Line, LineSearch, Point, Verdict, between, follow
 
 # How much of a step is kept at least and at most, where a cubic says how much.
@@ -44,10 +44,7 @@ class BacktrackingLineSearch(LineSearch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.shrink is not None and not 0 < self.shrink < 1:
-            raise OptionError(
-                f"BacktrackingLineSearch: shrink is {self.shrink}; it must be between 0 and 1."
-            )
+        settle(self, "BacktrackingLineSearch: ", shrink=Number(above=0, below=1, none=True))
 
     def decide(self, line: Line, trial: Point) -> Verdict:
         """See `LineSearch.decide`."""

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kups_relax.errors import OptionError
+from kups_relax.errors import OptionError, shown
 from kups_relax.optimizers._base import Search, Transform
 from kups_relax.optimizers._per_system import PerSystem
 
@@ -37,7 +37,15 @@ class Chain(Transform[tuple[Any, ...]]):
         return f"chain({', '.join(map(repr, self.transforms))})"
 
     def __post_init__(self) -> None:
-        *others, last = self.transforms
+        members = self.transforms
+        if not (isinstance(members, tuple) and members) or not all(
+            isinstance(member, Transform) for member in members
+        ):
+            raise OptionError(
+                f"transforms are {shown(members)}; expected a tuple of transforms, at least one. "
+                "chain(...) makes one of optax's, too."
+            )
+        *others, last = members
         for transform in others:
             if isinstance(transform, Search):
                 raise OptionError(
@@ -153,7 +161,7 @@ def as_transform(transform: Any) -> Transform[Any]:
     if callable(getattr(transform, "init", None)) and callable(getattr(transform, "update", None)):
         return PerSystem(transform)
     raise OptionError(
-        f"{transform!r} is no optimizer; expected a transform of kups_relax.optimizers "
+        f"{shown(transform)} is no optimizer; expected a transform of kups_relax.optimizers "
         "or an optax.GradientTransformation."
     )
 

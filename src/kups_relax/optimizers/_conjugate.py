@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
+from kups_relax._checks import POSITIVE, Choice, settle
 from kups_relax._tree import dataclass
-from kups_relax.errors import OptionError
 from kups_relax.ops import apart, keep, rounded
 from kups_relax.optimizers._base import Transform
 from kups_relax.optimizers._descent import Move, always, positive
@@ -83,13 +83,8 @@ class ConjugateGradient(Transform[ConjugateGradientState]):
     steps: Literal["secant", "none"] = "secant"
 
     def __post_init__(self) -> None:
-        if self.beta not in get_args(Formula):
-            expected = ", ".join(get_args(Formula))
-            raise OptionError(f"beta is {self.beta!r}; it must be one of {expected}.")
-        if self.steps not in ("secant", "none"):
-            raise OptionError(f"steps is {self.steps!r}; it must be 'secant' or 'none'.")
-        if not self.alpha > 0:
-            raise OptionError(f"alpha is {self.alpha}; it must be greater than 0.")
+        choices = {"beta": Choice(get_args(Formula)), "steps": Choice(("secant", "none"))}
+        settle(self, alpha=POSITIVE, **choices)
 
     def init(self, parameters: Tree, index_prefix: Tree = None) -> ConjugateGradientState:
         """See `Transform.init`."""

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kups_relax._checks import POSITIVE, settle
 from kups_relax._tree import dataclass
-from kups_relax.errors import OptionError
 from kups_relax.ops import apart, keep, rounded
 from kups_relax.optimizers._base import Transform
 from kups_relax.optimizers._systems import Systems, like_parameters
@@ -67,8 +67,7 @@ class GradientDescent(Transform[GradientDescentState]):
     alpha: float = 70.0
 
     def __post_init__(self) -> None:
-        if not self.alpha > 0:
-            raise OptionError(f"alpha is {self.alpha}; it must be greater than 0.")
+        settle(self, alpha=POSITIVE)
 
     def init(self, parameters: Tree, index_prefix: Tree = None) -> GradientDescentState:
         """See `Transform.init`."""

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kups_relax._checks import FLAG, NOT_NEGATIVE, POSITIVE, Whole, settle
 from kups_relax._tree import dataclass
 from kups_relax.errors import OptionError
 from kups_relax.ops import keep, rounded
@@ -353,10 +354,6 @@ def _power(x: jax.Array, exponent: jax.Array) -> jax.Array:
 
 
 def _check(config: Fire | Fire2) -> None:
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if not isinstance(value, bool) and not value >= 0:
-            raise OptionError(f"{field.name} is {value}; it must be at least 0.")
-    for name in ("dt", "maxstep", "dtmax"):
-        if not getattr(config, name) > 0:
-            raise OptionError(f"{name} is {getattr(config, name)}; it must be greater than 0.")
+    of = {bool: FLAG, int: Whole(), float: NOT_NEGATIVE}
+    checks = {field.name: of[type(field.default)] for field in dataclasses.fields(config)}
+    settle(config, **{**checks, "dt": POSITIVE, "maxstep": POSITIVE, "dtmax": POSITIVE})

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from kups_relax._checks import FLAG, POSITIVE, Choice, Whole, settle
 from kups_relax._tree import dataclass
 from kups_relax.data import Table
-from kups_relax.errors import OptionError
 from kups_relax.ops import apart, fold, keep, product, root
 from kups_relax.optimizers._base import Transform
 from kups_relax.optimizers._initial_scale import Start, adapted
@@ -111,15 +111,14 @@ class ScaleByAseLbfgs(Transform[ScaleByAseLbfgsState]):
     descent_guard: bool = False
 
     def __post_init__(self) -> None:
-        if not self.memory_size >= 1:
-            raise OptionError(f"memory_size is {self.memory_size}; it must be at least 1.")
-        if not self.alpha > 0:
-            raise OptionError(f"alpha is {self.alpha}; it must be greater than 0.")
-        if self.initial_scale not in ("fixed", "adaptive", "averaged"):
-            raise OptionError(
-                f"initial_scale is {self.initial_scale!r}; it must be 'fixed', 'adaptive' or "
-                "'averaged'."
-            )
+        settle(
+            self,
+            memory_size=Whole(least=1),
+            alpha=POSITIVE,
+            initial_scale=Choice(("fixed", "adaptive", "averaged")),
+            curvature_guard=FLAG,
+            descent_guard=FLAG,
+        )
 
     def init(self, parameters: Tree, index_prefix: Tree = None) -> ScaleByAseLbfgsState:
         """Make an empty history.

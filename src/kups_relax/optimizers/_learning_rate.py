@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from kups_relax._checks import Number, can_hash, settle
 from kups_relax._tree import dataclass, static
-from kups_relax.errors import OptionError
 from kups_relax.ops import rounded
 from kups_relax.optimizers._base import Transform
 from kups_relax.optimizers._systems import Lanes, Systems
@@ -37,6 +37,10 @@ class ScaleByLearningRateState:
     lanes: bool = static()
 
 
+# A schedule is let through before.
+RATE = Number(above=0, otherwise=", or a schedule such as optax.exponential_decay(0.5, 10, 0.9)")
+
+
 @dataclasses.dataclass(frozen=True)
 class ScaleByLearningRate(Transform[ScaleByLearningRateState]):
     """Multiply updates by minus a learning rate, which may follow a schedule: optax's, per system.
@@ -58,12 +62,8 @@ class ScaleByLearningRate(Transform[ScaleByLearningRateState]):
     learning_rate: float | Schedule
 
     def __post_init__(self) -> None:
-        rate = self.learning_rate
-        if not callable(rate) and not (isinstance(rate, int | float) and rate > 0):
-            raise OptionError(
-                f"learning_rate is {rate!r}; it must be a number greater than 0, or a schedule "
-                "such as optax.exponential_decay(0.5, 10, 0.9)."
-            )
+        if not (callable(self.learning_rate) and can_hash(self.learning_rate)):
+            settle(self, learning_rate=RATE)
 
     def init(self, parameters: Tree, index_prefix: Tree = None) -> ScaleByLearningRateState:
         """See `Transform.init`."""

@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from kups_relax._checks import NOT_NEGATIVE, Choice, Number, Whole, settle
 from kups_relax._tree import dataclass
-from kups_relax.errors import OptionError
 from kups_relax.ops import apart, keep, root, rounded
 from kups_relax.optimizers._base import Search
 from kups_relax.optimizers._systems import Systems
@@ -131,24 +131,18 @@ class LineSearch(Search[LineSearchState]):
     resolution: float = 1e-6
 
     def __post_init__(self) -> None:
-        kind = type(self).__name__
-        if not 0 < self.decrease < 0.5:
-            raise OptionError(
-                f"{kind}: decrease is {self.decrease}; it must be between 0 and 0.5, or the "
-                "minimum of a parabola would be no good."
-            )
-        if not self.max_trials >= 1:
-            raise OptionError(f"{kind}: max_trials is {self.max_trials}; it must be at least 1.")
-        for option in ("max_step_size", "max_learning_rate"):
-            value = getattr(self, option)
-            if value is not None and not value > 0:
-                raise OptionError(f"{kind}: {option} is {value}; it must be greater than 0.")
-        if self.initial not in ("one", "keep"):
-            raise OptionError(f"{kind}: initial is {self.initial!r}; it must be 'one' or 'keep'.")
-        if not self.growth > 1:
-            raise OptionError(f"{kind}: growth is {self.growth}; it must be greater than 1.")
-        if not self.resolution >= 0:
-            raise OptionError(f"{kind}: resolution is {self.resolution}; it must not be negative.")
+        settle(
+            self,
+            f"{type(self).__name__}: ",
+            # Above, the minimum of a parabola would be no good.
+            decrease=Number(above=0, below=0.5),
+            max_trials=Whole(least=1),
+            max_step_size=Number(above=0, none=True),
+            max_learning_rate=Number(above=0, none=True),
+            initial=Choice(("one", "keep")),
+            growth=Number(above=1),
+            resolution=NOT_NEGATIVE,
+        )
 
     def init(self, parameters: Tree, index_prefix: Tree = None) -> LineSearchState:
         """See `Transform.init`."""

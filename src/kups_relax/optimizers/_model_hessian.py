@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from kups_relax._checks import POSITIVE, Whole, settle
 from kups_relax._tree import dataclass
 from kups_relax.errors import OptionError
 from kups_relax.ops import apart, fold, rounded
@@ -116,10 +117,7 @@ class ScaleByModelHessian(Transform[ModelHessianState]):
     step: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.memory_size >= 1:
-            raise OptionError(f"memory_size is {self.memory_size}; it must be at least 1.")
-        if not self.step > 0:
-            raise OptionError(f"step is {self.step}; it must be greater than 0.")
+        settle(self, memory_size=Whole(least=1), step=POSITIVE)
 
     @property
     def needs_chart(self) -> bool:

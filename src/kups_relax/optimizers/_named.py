@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax._checks import FLAG, can_hash
 from kups_relax._loaded import FORM, is_location, load
 from kups_relax._options import build, did_you_mean, spelled
-from kups_relax.errors import OptionError
+from kups_relax.errors import KupsRelaxError, OptionError, described, shown
 from kups_relax.optimizers._backtracking import BacktrackingLineSearch
 from kups_relax.optimizers._base import Search, Transform
 from kups_relax.optimizers._chain import Chain, as_transform, chain
@@ -22,7 +23,7 @@ from kups_relax.optimizers._conjugate import ConjugateGradient, Formula
 from kups_relax.optimizers._descent import GradientDescent
 from kups_relax.optimizers._fire import Fire, Fire2
 from kups_relax.optimizers._lbfgs import ScaleByAseLbfgs
-from kups_relax.optimizers._learning_rate import ScaleByLearningRate
+from kups_relax.optimizers._learning_rate import RATE, ScaleByLearningRate
 from kups_relax.optimizers._model_hessian import ScaleByModelHessian
 from kups_relax.optimizers._optax import FromOptax
 from kups_relax.optimizers._steps import ClipByGlobalNorm, ClipByValue, MaxStepSize, Scale
@@ -89,6 +90,9 @@ def lbfgs(
         >>> from kups_relax import optimizers as ko
         >>> optimizer = ko.lbfgs(linesearch="zoom", memory_size=8)
     """
+    if not (callable(learning_rate) and can_hash(learning_rate)):
+        learning_rate = RATE("learning_rate", learning_rate)
+    scale_init_precond = FLAG("scale_init_precond", scale_init_precond)
     initial_scale = "adaptive" if scale_init_precond else "fixed"
     members: list[Any] = []
     if clip_value is not None:
@@ -130,7 +134,7 @@ def _search(linesearch: Any, max_step_size: float | None) -> Search[Any]:
     if isinstance(linesearch, str) and linesearch in _SEARCHES:
         return _SEARCHES[linesearch](max_step_size=max_step_size)
     raise OptionError(
-        f"linesearch is {linesearch!r}; expected None, one of {', '.join(_SEARCHES)}, or a "
+        f"linesearch is {shown(linesearch)}; expected None, one of {', '.join(_SEARCHES)}, or a "
         "BacktrackingLineSearch or ZoomLineSearch."
     )
 
@@ -237,8 +241,8 @@ def get(optimizer: Any) -> Transform[Any]:
         return as_transform(load(optimizer, "optimizer"))
     if name not in NAMED:
         raise OptionError(
-            f"there is no optimizer {name!r}; expected one of {', '.join(NAMED)}, or {FORM}; in "
-            "Python also an optimizer built with kups_relax.optimizers or optax."
+            f"there is no optimizer {shown(name)}; expected one of {', '.join(NAMED)}, or {FORM}; "
+            "in Python also an optimizer built with kups_relax.optimizers or optax."
             f"{did_you_mean(name, NAMED)}"
         )
     return build(NAMED[name], name, options)
@@ -299,6 +303,8 @@ def _program(optimizer: Transform[Any]) -> str:
 def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, np.bool_ | np.integer | np.floating):
+        return value.item()
     # Where functions are in memory differs between runs.
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
@@ -320,12 +326,30 @@ def check_batched(optimizer: Transform[Any]) -> None:
         optimizer: A transform of ours; see `get`.
 
     Raises:
-        OptionError: It asks for more, as optax's line searches do.
+        OptionError: It asks for more, as optax's line searches do, or makes something else.
     """
     if optimizer.needs_chart:
         # The engine has one for it, and nobody else.
         return
     x = jax.ShapeDtypeStruct((3, 2, 2), jnp.float32)
-    state = jax.eval_shape(lambda x: optimizer.init(x, Lanes(n=2)), x)
     value = jax.ShapeDtypeStruct((2,), jnp.float32)
-    jax.eval_shape(lambda x, state, v: optimizer.update(x, state, x, value=v), x, state, value)
+
+    def step(x: jax.Array, value: jax.Array) -> Any:
+        return optimizer.update(x, optimizer.init(x, Lanes(n=2)), x, value=value)
+
+    try:
+        updates, _ = jax.eval_shape(step, x, value)
+        same = jax.tree.map(lambda u: u.shape, updates) == x.shape
+    except KupsRelaxError:
+        raise
+    except Exception as error:  # whatever a transformation of others raises
+        raise OptionError(
+            f"{shown(optimizer)} makes no steps of gradients of many structures, (3, atoms, "
+            f"structures), and of their energies alone: it raised {described(error)}. "
+            "'lbfgs' needs no more."
+        ) from error
+    if not same:
+        raise OptionError(
+            f"{shown(optimizer)} makes no steps: of gradients of shape {x.shape} it makes "
+            f"{shown(updates)}. 'lbfgs' makes steps."
+        )

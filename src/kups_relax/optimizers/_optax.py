@@ -7,7 +7,8 @@ from typing import Any
 
 import optax
 
-from kups_relax.errors import OptionError
+from kups_relax._checks import FLAG, POSITIVE, Number, can_hash
+from kups_relax.errors import OptionError, described
 from kups_relax.optimizers._base import Transform
 from kups_relax.optimizers._chain import chain
 from kups_relax.optimizers._per_system import PerSystem
@@ -129,12 +130,28 @@ class FromOptax:
         """
         given = self.__signature__.bind(**options)
         given.apply_defaults()
-        values = dict(given.arguments)
+        values = {
+            name: self._checked(name, value, self.__signature__.parameters[name].default)
+            for name, value in given.arguments.items()
+        }
+        given.arguments.update(values)
         limit = values.pop("max_step_size")
         recipe = Recipe(self.name, tuple(values.items()))
         try:
             _made(recipe)
-        except ValueError as error:
-            raise OptionError(f"{self.name}: {error}") from error
+        except Exception as error:  # whatever optax raises
+            raise OptionError(f"{self.name}: {described(error)}") from error
         made = chain(PerSystem(recipe), MaxStepSize(limit))
         return dataclasses.replace(made, made_by=(self.name, tuple(given.arguments.items())))
+
+    def _checked(self, name: str, value: Any, default: Any) -> Any:
+        """Check an option by its default: a flag, a number, or one that need not be set."""
+        of = f"{self.name}: {name}"
+        if isinstance(default, bool):
+            return FLAG(of, value)
+        if name == "max_step_size":
+            return POSITIVE(of, value)
+        if name == "learning_rate" and callable(value) and can_hash(value):
+            return value
+        unset = inspect.signature(_MAKERS[self.name]).parameters[name].default is None
+        return Number(none=unset)(of, value)

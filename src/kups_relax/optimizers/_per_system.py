@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import optax
 
+from kups_relax._checks import can_hash
 from kups_relax._tree import dataclass, static
-from kups_relax.errors import OptionError
+from kups_relax.errors import OptionError, shown
 from kups_relax.ops import rounded
 from kups_relax.optimizers._base import Transform
 from kups_relax.optimizers._probe import asks_for_value, mixes_rows
@@ -52,6 +53,15 @@ class PerSystem(Transform[PerSystemState]):
     """
 
     transformation: Any
+
+    def __post_init__(self) -> None:
+        parts = (getattr(self.transformation, name, None) for name in ("init", "update"))
+        if not all(map(callable, parts)) or not can_hash(self.transformation):
+            raise OptionError(
+                f"transformation is {shown(self.transformation)}; expected an "
+                "optax.GradientTransformation, whose init and update can be called, and which can "
+                "be hashed."
+            )
 
     def __repr__(self) -> str:
         return f"PerSystem({self.transformation!r})"

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kups_relax._checks import POSITIVE, Number, settle
 from kups_relax._tree import dataclass
-from kups_relax.errors import OptionError
 from kups_relax.ops import product, root
 from kups_relax.optimizers._base import Transform
 from kups_relax.optimizers._systems import Systems
@@ -48,7 +48,7 @@ class MaxStepSize(_Stateless):
     max_step_size: float = 0.2
 
     def __post_init__(self) -> None:
-        _positive("max_step_size", self.max_step_size)
+        settle(self, max_step_size=POSITIVE)
 
     def update(
         self, updates: Tree, state: SystemsState, params: Tree = None, **extra: Any
@@ -69,7 +69,7 @@ class ClipByGlobalNorm(_Stateless):
     max_norm: float
 
     def __post_init__(self) -> None:
-        _positive("max_norm", self.max_norm)
+        settle(self, max_norm=POSITIVE)
 
     def update(
         self, updates: Tree, state: SystemsState, params: Tree = None, **extra: Any
@@ -92,7 +92,7 @@ class ClipByValue(_Stateless):
     max_delta: float
 
     def __post_init__(self) -> None:
-        _positive("max_delta", self.max_delta)
+        settle(self, max_delta=POSITIVE)
 
     def update(
         self, updates: Tree, state: SystemsState, params: Tree = None, **extra: Any
@@ -112,6 +112,9 @@ class Scale(_Stateless):
     """
 
     factor: float
+
+    def __post_init__(self) -> None:
+        settle(self, factor=Number())
 
     def update(
         self, updates: Tree, state: SystemsState, params: Tree = None, **extra: Any
@@ -137,8 +140,3 @@ def _shrink(limit: float, size: jax.Array, systems: Systems, updates: Tree) -> T
     one = jnp.ones((), size.dtype)
     factor = jnp.where(too_long, limit / jnp.where(too_long, size, one), one)
     return systems.scale(updates, factor)
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise OptionError(f"{name} is {value}; it must be greater than 0.")

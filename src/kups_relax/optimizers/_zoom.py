@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from kups_relax.errors import OptionError
+from kups_relax._checks import Number, settle
 from kups_relax.optimizers._line_search import (
     Line,
     LineSearch,
@@ -53,11 +53,8 @@ class ZoomLineSearch(LineSearch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.decrease < self.curvature < 1:
-            raise OptionError(
-                f"ZoomLineSearch: curvature is {self.curvature}; it must be between decrease "
-                f"({self.decrease}) and 1, or there may be no step that fulfils both."
-            )
+        # Below, there may be no step that fulfils both conditions.
+        settle(self, "ZoomLineSearch: ", curvature=Number(above=self.decrease, below=1))
 
     def decide(self, line: Line, trial: Point) -> Verdict:
         """See `LineSearch.decide`."""

@@ -1,13 +1,13 @@
 """Any ASE calculator as a potential, in this process or in worker processes."""
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
+from kups_relax._checks import Number, Whole, can_hash, settle
 from kups_relax._settings import theirs
 from kups_relax.data import Structure
 from kups_relax.errors import OptionError, shown
@@ -77,23 +77,20 @@ class AseCalculator(HostPotential):
                 f"the factory is {shown(self.factory)}, which cannot be called; expected a "
                 "function that returns a new calculator, lambda: EMT() or EMT itself."
             )
-        if not isinstance(self.workers, int | np.integer) or self.workers < 0:
+        settle(self, workers=Whole(), timeout=Number(above=0, none=True, otherwise=", in seconds"))
+        if not can_hash(self.factory):
             raise OptionError(
-                f"workers is {shown(self.workers)}; it must be a whole number, from 0."
+                f"the factory is {shown(self.factory)}, which cannot be hashed; give a function."
             )
+        if not isinstance(self.name, str):
+            raise OptionError(f"name is {shown(self.name)}; it must be text.")
         if self.workers and os.name != "posix":
             raise OptionError("worker processes need Linux or macOS; use workers=0 here.")
-        if self.timeout is not None:
-            number = isinstance(self.timeout, int | float | np.number)
-            if not (number and 0 < self.timeout < math.inf):
-                raise OptionError(
-                    f"timeout is {shown(self.timeout)}; it must be a number of seconds, or None."
-                )
-            if not self.workers:
-                raise OptionError(
-                    f"timeout is {self.timeout!r} and workers is 0: in this process a calculator "
-                    "cannot be stopped. Give workers=1 or more."
-                )
+        if self.timeout is not None and not self.workers:
+            raise OptionError(
+                f"timeout is {self.timeout!r} and workers is 0: in this process a calculator "
+                "cannot be stopped. Give workers=1 or more."
+            )
         if not self.name:
             own = getattr(self.factory, "__name__", type(self.factory).__name__)
             object.__setattr__(self, "name", "AseCalculator" if own == "<lambda>" else own)

@@ -80,6 +80,11 @@ class EnergyModel(abc.ABC):
         """
         return None
 
+    @property
+    def too_large(self) -> str:
+        """Sentence that says what to do about a structure that memory does not hold."""
+        return "Relax smaller structures, or use a potential with a cutoff."
+
     def specialize(self, structure: Structure) -> "EnergyModel":
         """Return the form of this model that a structure needs, e.g. one with neighbour lists.
 

@@ -9,21 +9,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax._checks import FLAG, NOT_NEGATIVE, settle
 from kups_relax.data import Field, Structure, Terms
 from kups_relax.ops import fold
 from kups_relax.potentials._base import Evaluation, Potential
-from kups_relax.potentials._cutoff import check_cutoff
 from kups_relax.potentials._half_list import (
     HALF_LIST_FIELDS,
     edge_vectors,
     for_each_row,
     half_list,
-    image_offsets,
     in_one_axis,
     sum_over_edges,
     take,
 )
-from kups_relax.potentials._neighbor_sums import find_pairs, stress, virial
+from kups_relax.potentials._neighbor_sums import find_pairs, image_offsets, stress, virial
 from kups_relax.potentials._species import refuse_elements, symbols_of
 
 # E0 (eV), s0 (bohr), V0 (eV), eta2, kappa, lambda (1/bohr), n0 (1/bohr^3). Metals: table 1 of the
@@ -100,7 +99,7 @@ class EMT(Potential):
     toy_elements: bool = dataclasses.field(default=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_cutoff(None, None, self.skin)
+        settle(self, skin=NOT_NEGATIVE, asap_cutoff=FLAG, toy_elements=FLAG)
 
     @property
     def coarse(self) -> Mapping[str, int]:

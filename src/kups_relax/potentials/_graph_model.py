@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax._checks import NOT_NEGATIVE, POSITIVE, Choice, settle
 from kups_relax.data import Field, Structure, Terms
 from kups_relax.data._symbols import SYMBOLS
 from kups_relax.errors import OptionError, PotentialError, shown
@@ -90,21 +91,25 @@ class GraphModel(Potential):
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise OptionError(f"function is {shown(self.function)}; it must take (params, graph).")
-        if not 0 < self.cutoff < np.inf:
-            raise OptionError(f"cutoff is {self.cutoff}; it must be positive and finite.")
-        if not 0 <= self.skin < np.inf:
-            raise OptionError(f"skin is {self.skin}; it must not be negative.")
-        if self.dtype not in (None, "float32"):
-            raise OptionError(
-                f"dtype is {self.dtype!r}; it is 'float32', or None for the run's dtype."
-            )
-        if self.batching not in _BATCHING:
-            raise OptionError(f"batching is {self.batching!r}; it is one of {_BATCHING}.")
+        settle(
+            self,
+            cutoff=POSITIVE,
+            skin=NOT_NEGATIVE,
+            dtype=Choice((None, "float32")),
+            batching=Choice(_BATCHING),
+        )
+        if not isinstance(self.name, str):
+            raise OptionError(f"name is {shown(self.name)}; it must be text.")
         if self.elements is not None:
-            object.__setattr__(self, "elements", tuple(self.elements))
-            unknown = [s for s in self.elements if s not in SYMBOLS]
-            if unknown:
-                raise OptionError(f"elements has {unknown[0]!r}, which is no chemical symbol.")
+            given: Any = self.elements
+            elements = tuple(given) if isinstance(given, str | list | tuple | set) else ()
+            unknown = [s for s in elements if not isinstance(s, str) or s not in SYMBOLS[1:]]
+            if unknown or not elements or isinstance(given, str):
+                raise OptionError(
+                    f"elements is {shown(given)}; it must be a list of chemical symbols, or None."
+                    + (f" {shown(unknown[0])} is no chemical symbol." if unknown else "")
+                )
+            object.__setattr__(self, "elements", elements)
 
     def _identity(self) -> tuple[Any, ...]:
         # Neither parameters nor every function can be hashed or compared by value.

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from kups_relax.data import Field, Terms
-from kups_relax.ops import fold
+from kups_relax.neighbors import distinct_images
 
 # Numbers of an array that are computed at once: few enough to skip most of what is not there, and
 # enough to pay for starting the loops.
@@ -69,12 +69,12 @@ def half_list(
     order = np.argsort(second, kind="stable")
     arriving = second[order]
     slots[n_first[arriving] + _place(arriving, n_second), arriving] = 2 * edge[order] + 1
-    images, image = _distinct(shift)
+    images, image = distinct_images(shift)
     ends = np.zeros((3, len(first) + 1), np.int32)
     ends[:, 1:] = first, second, image
     return {
         "ends": ends,
-        "images": images.T.astype(np.int32),
+        "images": images.T,
         "slots": slots,
         "n_own": np.asarray(n_first.max(initial=0), np.int32),
     }
@@ -89,16 +89,6 @@ def _upwards(shifts: np.ndarray) -> np.ndarray:
 def _place(group: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """(n,) which member of its group each is; groups stand together, in order."""
     return np.arange(len(group)) - (np.cumsum(counts) - counts)[group]
-
-
-def _distinct(shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n_images, 3) each shift once, 0 first; and (n,) which one each is."""
-    # Most are 0, and sorting rows is slow.
-    across = shifts.any(axis=1)
-    others, which = np.unique(shifts[across], axis=0, return_inverse=True)
-    image = np.zeros(len(shifts), np.int32)
-    image[across] = which.reshape(-1) + 1
-    return np.vstack([np.zeros((1, 3), shifts.dtype), others]), image
 
 
 def for_each_row(
@@ -149,12 +139,6 @@ def in_one_axis(x: jax.Array) -> jax.Array:
     The compiler makes a loop for each axis, and those over a few lanes use no vector units.
     """
     return x.reshape(*x.shape[:-2], -1)
-
-
-def image_offsets(cell: jax.Array, terms: Terms) -> jax.Array:
-    """(3, images, L) Angstrom: where each image of the cell is."""
-    images = terms["images"].astype(cell.dtype)
-    return jnp.stack([fold(images * cell[:, k, None]) for k in range(3)])
 
 
 def edge_vectors(positions: jax.Array, offsets: jax.Array, ends: jax.Array) -> list[jax.Array]:

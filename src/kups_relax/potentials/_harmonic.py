@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax._checks import NOT_NEGATIVE, settle
 from kups_relax.data import Field, Structure, Terms
-from kups_relax.errors import OptionError
 from kups_relax.ops import fold, gather, inverse_list
 from kups_relax.potentials._base import Evaluation, Potential
 from kups_relax.potentials._species import refuse_periodic
@@ -38,9 +38,7 @@ class Harmonic(Potential):
     length: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("well", "bond", "length"):
-            if not getattr(self, name) >= 0:
-                raise OptionError(f"{name} is {getattr(self, name)}; it must not be negative.")
+        settle(self, well=NOT_NEGATIVE, bond=NOT_NEGATIVE, length=NOT_NEGATIVE)
 
     def fields(self) -> Mapping[str, Field]:
         """See `Potential.fields`."""

@@ -11,7 +11,7 @@ import numpy as np
 from kups_relax.data import Structure
 from kups_relax.potentials._cutoff import check_cutoff
 from kups_relax.potentials._pair_potential import PairPotential
-from kups_relax.potentials._species import freeze, per_atom
+from kups_relax.potentials._species import freeze, parameters_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +58,15 @@ class LennardJones(PairPotential):
     def __post_init__(self) -> None:
         object.__setattr__(self, "epsilon", freeze("epsilon", self.epsilon))
         object.__setattr__(self, "sigma", freeze("sigma", self.sigma))
-        check_cutoff(self.cutoff, self.onset, self.skin)
+        check_cutoff(self)
 
-    def mixed(self, structure: Structure) -> Sequence[np.ndarray]:
+    def of_atoms(self, structure: Structure) -> np.ndarray:
+        """See `PairPotential.of_atoms`: epsilon and sigma."""
+        return parameters_of("LennardJones", self, ("epsilon", "sigma"), structure)
+
+    def mixed(self, a: np.ndarray, b: np.ndarray) -> Sequence[np.ndarray]:
         """See `PairPotential.mixed`."""
-        epsilon = per_atom("LennardJones", "epsilon", self.epsilon, structure)
-        sigma = per_atom("LennardJones", "sigma", self.sigma, structure)
-        return 4 * np.sqrt(epsilon[:, None] * epsilon), ((sigma[:, None] + sigma) / 2) ** 2
+        return 4 * np.sqrt(a[0] * b[0]), ((a[1] + b[1]) / 2) ** 2
 
     def pair(
         self, r2: jax.Array, epsilon4: jax.Array, sigma2: jax.Array

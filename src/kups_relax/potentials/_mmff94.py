@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax._checks import Choice, settle
 from kups_relax.data import Field, Terms
 from kups_relax.data._structure import Structure
-from kups_relax.errors import OptionError
 from kups_relax.ops import fold, take_rows
 from kups_relax.potentials._base import Evaluation, Potential
 from kups_relax.potentials._mmff94_parameters import MAX_DEGREE, mmff94_arrays
@@ -76,8 +76,7 @@ class MMFF94(Potential):
     variant: Literal["MMFF94", "MMFF94s"] = "MMFF94"
 
     def __post_init__(self) -> None:
-        if self.variant not in _VARIANTS:
-            raise OptionError(f"MMFF94: variant is {self.variant!r}; it is one of {_VARIANTS}.")
+        settle(self, "MMFF94: ", variant=Choice(_VARIANTS))
 
     def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
         """Look up terms and parameters of a molecule in RDKit.

@@ -305,17 +305,28 @@ class _Molecule:
                 table[:, x, y] = table[:, y, x] = self.need("van der Waals", found, i, j)[2:]
         radius, depth = table[:, kind[:, None], kind]
         charges = _table([self.properties.GetMMFFPartialCharge(i) for i in range(self.n_atoms)])
-        reach = np.eye(self.n_atoms)
-        for i, j in self.bonded:
-            reach[i, j] = reach[j, i] = 1.0
-        reach2 = reach @ reach
-        near, at_three = reach2 > 0.0, reach2 @ reach > 0.0
-        scale = np.where(near, 0.0, np.where(at_three, _COULOMB_14, 1.0))
+        near, at_three = self.paths(2), self.paths(3)
+        scale = np.ones((self.n_atoms, self.n_atoms))
+        scale[at_three] = _COULOMB_14
+        scale[near] = 0.0
+        depth[near] = 0.0
         return {
             "vdw_inverse_radius": 1.0 / radius,
-            "vdw_depth": np.where(near, 0.0, _BUFFERS * KCAL_PER_MOL * depth),
+            "vdw_depth": _BUFFERS * KCAL_PER_MOL * depth,
             "charge_product": _COULOMB * KCAL_PER_MOL * scale * (charges[:, None] * charges),
         }
+
+    def paths(self, n_bonds: int) -> tuple[np.ndarray, np.ndarray]:
+        """Index each two atoms with at most so many bonds between them, an atom and itself too."""
+        from scipy.sparse import csr_array, eye_array
+
+        ends = np.array(self.bonded, int).reshape(-1, 2).T
+        there = csr_array((np.ones(self.n_bonds), tuple(ends)), (self.n_atoms, self.n_atoms))
+        step = eye_array(self.n_atoms, format="csr") + there + there.T
+        reached = step
+        for _ in range(n_bonds - 1):
+            reached = reached @ step
+        return reached.nonzero()
 
 
 def _table(rows: list, width: int | None = None, dtype: Any = np.float64) -> np.ndarray:

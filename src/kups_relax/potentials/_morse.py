@@ -11,7 +11,7 @@ import numpy as np
 from kups_relax.data import Structure
 from kups_relax.potentials._cutoff import check_cutoff
 from kups_relax.potentials._pair_potential import PairPotential
-from kups_relax.potentials._species import freeze, per_atom
+from kups_relax.potentials._species import freeze, parameters_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,21 +57,17 @@ class Morse(PairPotential):
     def __post_init__(self) -> None:
         for name in ("epsilon", "r0", "rho0"):
             object.__setattr__(self, name, freeze(name, getattr(self, name)))
+        check_cutoff(self)
         if self.cutoff is not None and self.onset is None:
             object.__setattr__(self, "onset", 0.7 * self.cutoff)
-        check_cutoff(self.cutoff, self.onset, self.skin)
 
-    def mixed(self, structure: Structure) -> Sequence[np.ndarray]:
+    def of_atoms(self, structure: Structure) -> np.ndarray:
+        """See `PairPotential.of_atoms`: epsilon, r0 and rho0."""
+        return parameters_of("Morse", self, ("epsilon", "r0", "rho0"), structure)
+
+    def mixed(self, a: np.ndarray, b: np.ndarray) -> Sequence[np.ndarray]:
         """See `PairPotential.mixed`."""
-        epsilon, r0, rho0 = (
-            per_atom("Morse", name, getattr(self, name), structure)
-            for name in ("epsilon", "r0", "rho0")
-        )
-        return (
-            np.sqrt(epsilon[:, None] * epsilon),
-            (rho0[:, None] + rho0) / 2,
-            2 / (r0[:, None] + r0),
-        )
+        return np.sqrt(a[0] * b[0]), (a[2] + b[2]) / 2, 2 / (a[1] + b[1])
 
     def pair(
         self, r2: jax.Array, epsilon: jax.Array, rho0: jax.Array, per_r0: jax.Array

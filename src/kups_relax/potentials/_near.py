@@ -26,8 +26,14 @@ import numpy as np
 from jax import lax
 
 from kups_relax.data import Field, Structure, Terms
-from kups_relax.ops import fold
-from kups_relax.potentials._neighbor_sums import LIST_FIELDS, list_arrays, list_neighbors, virial
+from kups_relax.neighbors import neighbor_matrix, reverse_slots
+from kups_relax.potentials._neighbor_sums import (
+    LIST_FIELDS,
+    find_pairs,
+    image_offsets,
+    list_arrays,
+    virial,
+)
 from kups_relax.potentials._triplets import pick
 
 # Slots of each atom at a time. Widths are multiples of it.
@@ -210,9 +216,12 @@ def near_arrays(
 
     Raises:
         StructureError: The cell makes no sense.
+        CapacityError: An atom has so many neighbours that rows of that length are too many.
     """
-    matrix = list_neighbors(structure, cutoff, skin)
-    return {**list_arrays(matrix), "species": species, "reverse": matrix.reverse.T}
+    i, j, shifts = find_pairs(structure, cutoff, skin)
+    matrix = neighbor_matrix(i, j, shifts, structure.n_atoms, label=structure.id)
+    reverse = reverse_slots(i, j, shifts, *matrix.neighbor.shape)
+    return {**list_arrays(matrix), "species": species, "reverse": reverse.T}
 
 
 def near(positions: jax.Array, cell: jax.Array, terms: Terms, cutoffs: np.ndarray) -> Near:
@@ -231,10 +240,9 @@ def near(positions: jax.Array, cell: jax.Array, terms: Terms, cutoffs: np.ndarra
     listed = jnp.maximum(neighbor, 0) * jnp.int32(lanes) + lane
     species = terms["species"].reshape(n)
     positions = positions.reshape(3, n)
-    shift = terms["shift"].reshape(width, 3, n).astype(positions.dtype)
-    cell = jnp.broadcast_to(cell[:, :, None], (3, 3, atoms, lanes)).reshape(3, 3, n)
+    image = terms["image"].reshape(width, n) * jnp.int32(lanes) + lane
     d = _take(positions, listed) - positions[:, None]
-    d = d + jnp.stack([fold(jnp.moveaxis(shift, 1, 0) * cell[:, k, None]) for k in range(3)])
+    d = d + _take(image_offsets(cell, terms).reshape(3, -1), image)
     squared = pick(cutoffs * cutoffs, species, _take(species, listed))
     # What is not a number is near: it must be seen in the energy.
     inside = (neighbor >= 0) & ~(_squared(d) >= squared)

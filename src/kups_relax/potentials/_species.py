@@ -1,10 +1,11 @@
 """Check what a potential needs of a structure: elements, their parameters, axes, charge."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from kups_relax._checks import POSITIVE
 from kups_relax.data import Structure
 from kups_relax.data._symbols import SYMBOLS
 from kups_relax.errors import OptionError, PotentialError, StructureError, shown
@@ -18,26 +19,41 @@ def freeze(name: str, value: Any) -> Parameter:
     Raises:
         OptionError: A symbol does not exist, or a number is not positive and finite.
     """
-    if isinstance(value, tuple):
-        items = {symbol: number for symbol, number in value}
-    else:
-        items = {**value} if isinstance(value, Mapping) else {"": value}
-    for symbol, number in items.items():
-        if symbol and symbol not in SYMBOLS:
+    if not isinstance(value, tuple | Mapping):
+        return POSITIVE(name, value)
+    items = [*value.items()] if isinstance(value, Mapping) else value
+    if not items or not all(isinstance(item, tuple) and len(item) == 2 for item in items):
+        raise OptionError(
+            f"{name} is {shown(value)}; expected a number, or one for each chemical symbol, such "
+            f"as {name}={{'Ar': ..., 'Ne': ...}}."
+        )
+    for symbol, _ in items:
+        if not isinstance(symbol, str) or symbol not in SYMBOLS:
             raise OptionError(f"{name} is given for {shown(symbol)}, which is no chemical symbol.")
-        if not (isinstance(number, int | float | np.number) and 0 < number < np.inf):
-            raise OptionError(f"{name} is {shown(number)}; it must be a positive, finite number.")
-    if "" in items:
-        return float(items[""])
-    return tuple(sorted((symbol, float(number)) for symbol, number in items.items()))
+    return tuple(sorted((symbol, POSITIVE(name, number)) for symbol, number in items))
 
 
-def per_atom(potential: str, name: str, value: Parameter, structure: Structure) -> np.ndarray:
-    """(n_atoms,) the parameter of each atom.
+def parameters_of(
+    potential: str, options: Any, names: Sequence[str], structure: Structure
+) -> np.ndarray:
+    """Look up the parameters of each atom.
+
+    Args:
+        potential: Its name, for messages.
+        options: Has an attribute for each name: what `freeze` made.
+        names: Of the parameters.
+        structure: Any.
+
+    Returns:
+        (n_names, n_atoms) float64.
 
     Raises:
         PotentialError: An element of the structure has none.
     """
+    return np.stack([_per_atom(potential, n, getattr(options, n), structure) for n in names])
+
+
+def _per_atom(potential: str, name: str, value: Parameter, structure: Structure) -> np.ndarray:
     if isinstance(value, float):
         return np.full(structure.n_atoms, value)
     known = dict(value if isinstance(value, tuple) else ())

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kups_relax.errors import OptionError
+from kups_relax.errors import OptionError, shown
 from kups_relax.potentials._near import Near, Slots
 from kups_relax.potentials._tersoff_parameters import SETS, TersoffParameters
 from kups_relax.potentials._three_body import ThreeBody
@@ -70,7 +70,7 @@ class Tersoff(ThreeBody):
         if isinstance(self.triplets, str):
             if self.triplets not in SETS:
                 raise OptionError(
-                    f"Tersoff: there is no set {self.triplets!r}; expected one of "
+                    f"Tersoff: there is no set {shown(self.triplets)}; expected one of "
                     f"{', '.join(SETS)}, or parameters of triplets."
                 )
             object.__setattr__(self, "triplets", SETS[self.triplets]())

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import numpy as np
 
+from kups_relax._checks import NOT_NEGATIVE, settle
 from kups_relax.data import Field, Structure, Terms
-from kups_relax.errors import OptionError
 from kups_relax.ops import fold
 from kups_relax.potentials._base import Evaluation, Potential
 from kups_relax.potentials._near import Near, near, near_arrays, near_fields
-from kups_relax.potentials._neighbor_sums import stress
+from kups_relax.potentials._neighbor_sums import LIST_COARSE, stress
 from kups_relax.potentials._triplets import (
     Frozen,
     elements_of,
@@ -80,7 +80,7 @@ class ThreeBody(Potential):
     @property
     def coarse(self) -> Mapping[str, int]:
         """See `EnergyModel.coarse`."""
-        return {"neighbors": 4}
+        return LIST_COARSE
 
     @property
     def slack(self) -> float:
@@ -128,8 +128,7 @@ class ThreeBody(Potential):
         Raises:
             OptionError: They make no sense.
         """
-        if not 0 <= self.skin < np.inf:
-            raise OptionError(f"skin is {self.skin}; it must be a finite number, at least 0.")
+        settle(self, skin=NOT_NEGATIVE)
         frozen = freeze_triplets(type(self).__name__, self.record, self.triplets)
         object.__setattr__(self, "triplets", frozen)
         return frozen

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax._checks import Choice, settle
 from kups_relax.data import Structure
 from kups_relax.errors import OptionError, PotentialError, described, shown
 from kups_relax.potentials._base import Evaluation
@@ -74,8 +75,7 @@ class TorchSim(HostPotential):
     _common: tuple[Any, ...] | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.batching not in _BATCHING:
-            raise OptionError(f"batching is {self.batching!r}; it is one of {_BATCHING}.")
+        settle(self, batching=Choice(_BATCHING))
         _check_installed()
         missing = [name for name in _ATTRIBUTES if not hasattr(self.model, name)]
         if missing:

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax._checks import FileName, Number
 from kups_relax.data import Structure
 from kups_relax.data._symbols import SYMBOLS
-from kups_relax.errors import OptionError, shown
+from kups_relax.errors import OptionError, described, shown
 from kups_relax.potentials._species import refuse_elements, symbols_of
 
 Triplet = tuple[str, str, str]
@@ -31,8 +32,13 @@ def freeze_triplets(potential: str, record: type[Any], parameters: Any) -> Froze
     Raises:
         OptionError: A symbol does not exist, a triplet is missing, or numbers are.
     """
-    items = dict(parameters) if isinstance(parameters, Mapping | Sequence) else {}
-    if not items or isinstance(parameters, str):
+    items: dict[Any, Any] = {}
+    if isinstance(parameters, Mapping | list | tuple):
+        try:
+            items = dict(parameters)
+        except Exception:  # no pairs, or keys that cannot be hashed
+            items = {}
+    if not items:
         raise OptionError(
             f"{potential}: parameters are {shown(parameters)}; expected a dictionary of triplets "
             "of chemical symbols, e.g. {('Si', 'Si', 'Si'): ...}."
@@ -45,8 +51,10 @@ def freeze_triplets(potential: str, record: type[Any], parameters: Any) -> Froze
                 "symbols, the first of the atom at the centre."
             )
         for symbol in triplet:
-            if symbol not in SYMBOLS[1:]:
-                raise OptionError(f"{potential}: {symbol!r} in {triplet!r} is no chemical symbol.")
+            if not isinstance(symbol, str) or symbol not in SYMBOLS[1:]:
+                raise OptionError(
+                    f"{potential}: {shown(symbol)} in {shown(triplet)} is no chemical symbol."
+                )
         frozen[triplet] = record(*_numbers(potential, record._fields, triplet, values))
     elements = sorted({symbol for triplet in frozen for symbol in triplet})
     for triplet in itertools.product(elements, repeat=3):
@@ -71,8 +79,8 @@ def _numbers(potential: str, names: Sequence[str], triplet: Triplet, values: Any
             )
         values = [values[name] for name in names]
     try:
-        numbers = [float(value) for value in values]
-    except (TypeError, ValueError):
+        numbers = [Number()(potential, value) for value in values]
+    except Exception:  # no numbers, or a class of the user's own
         numbers = []
     if len(numbers) != len(names) or not np.isfinite(numbers).all():
         raise OptionError(
@@ -88,11 +96,14 @@ def read_lammps(potential: str, record: type[Any], path: Any) -> dict[Triplet, A
     Raises:
         OptionError: The file cannot be read, or is of another form.
     """
+    path = FileName()(f"{potential}: path", path)
     try:
         with open(path, encoding="utf-8") as file:
             words = [word for line in file for word in line.partition("#")[0].split()]
-    except (OSError, UnicodeDecodeError, TypeError) as error:
-        raise OptionError(f"{potential}: {path!r} cannot be read: {error}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise OptionError(
+            f"{potential}: {shown(path)} cannot be read: {described(error)}"
+        ) from error
     size = 3 + len(record._fields)
     found: dict[Triplet, Any] = {}
     for start in range(0, len(words), size):

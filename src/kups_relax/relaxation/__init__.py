@@ -6,7 +6,6 @@ from kups_relax.relaxation._checkpoint import read_checkpoint as read_checkpoint
 from kups_relax.relaxation._checkpoint import write_checkpoint as write_checkpoint
 from kups_relax.relaxation._classes import SizeClass as SizeClass
 from kups_relax.relaxation._classes import axis_lengths as axis_lengths
-from kups_relax.relaxation._classes import check_range as check_range
 from kups_relax.relaxation._classes import size_class as size_class
 from kups_relax.relaxation._evaluate import Evaluated as Evaluated
 from kups_relax.relaxation._evaluate import evaluate as evaluate
@@ -17,6 +16,7 @@ from kups_relax.relaxation._jobs import Job as Job
 from kups_relax.relaxation._jobs import Outcome as Outcome
 from kups_relax.relaxation._jobs import Refused as Refused
 from kups_relax.relaxation._memory import fitted as fitted
+from kups_relax.relaxation._memory import prepare as prepare
 from kups_relax.relaxation._scheduler import Scheduler as Scheduler
 from kups_relax.relaxation._scheduler import max_workers as max_workers
 from kups_relax.relaxation._single import SinglePoints as SinglePoints

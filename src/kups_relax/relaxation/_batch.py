@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kups_relax._log import log
 from kups_relax._platform import make_room
 from kups_relax.data import Terms
 from kups_relax.errors import CapacityError, PotentialError, StructureError, described
@@ -20,15 +20,19 @@ from kups_relax.relaxation._checkpoint import Saved
 from kups_relax.relaxation._classes import SizeClass, axis_capacity, axis_lengths
 from kups_relax.relaxation._jobs import Frame, Job, Outcome
 from kups_relax.relaxation._pace import Pace
+from kups_relax.relaxation._results import TileResults, rows
 from kups_relax.relaxation._status import ADVICE, Status
 from kups_relax.relaxation._step import Program, TileState, advance, load, settle
 from kups_relax.relaxation._tiles import Tile
 
-log = logging.getLogger("kups_relax")
+# Steps between two looks at the clock and at Ctrl-C, and steps times atoms, as those of large
+# structures take long. A tile returns earlier when it has lanes to refill.
+BUDGET, WORK = 200, 1_000_000
 
-# Steps between two looks at the clock and at Ctrl-C; a tile returns earlier when it has lanes to
-# refill.
-BUDGET = 200
+
+def steps_of_a_call(size: SizeClass) -> int:
+    """Return after how many steps of a tile the host looks again; no result depends on it."""
+    return max(1, min(BUDGET, WORK // (size.n_atoms * size.n_lanes)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +162,7 @@ class Batch:
                         self._tile.start(self._moves, self._guide),
                         limits.fmax,
                         limits.max_steps,
-                        np.int32(BUDGET),
+                        np.int32(steps_of_a_call(self.size)),
                         np.int32(keep_running),
                     )
                 # Raises what the device raised.
@@ -186,10 +190,10 @@ class Batch:
             job = self._jobs[lane]
             assert job is not None
             n = job.structure.n_atoms
-            trial = _rows(np.asarray(self._state.trial.positions)[:, :n, lane].T)
+            trial = rows(np.asarray(self._state.trial.positions)[:, :n, lane].T)
             cell, potential = job.structure.cell, job.program.potential
             if job.program.coordinates.cell is not None:
-                cell = _rows(np.asarray(self._state.trial.cell)[..., lane])
+                cell = rows(np.asarray(self._state.trial.cell)[..., lane])
             moved = dataclasses.replace(job.structure, positions=trial, cell=cell)
             try:
                 prepared = potential.prepare(moved)
@@ -209,7 +213,9 @@ class Batch:
                 grown.append(dataclasses.replace(job, size=size))
                 self._free(lane)
             except (PotentialError, StructureError, CapacityError) as error:
-                outcomes.append(self._end(lane, _Arrays(self._state), Status.FAILED, str(error)))
+                outcomes.append(
+                    self._end(lane, TileResults(self._state), Status.FAILED, str(error))
+                )
         if len(stale):
             self._terms = None
         return outcomes, grown
@@ -262,20 +268,20 @@ class Batch:
         lanes = [lane for lane in self._frames if bool(self._state.due[lane])]
         if not lanes:
             return
-        arrays = _Arrays(self._state)
+        arrays = TileResults(self._state)
         for lane in lanes:
             self._frames[lane].append(self._frame(lane, arrays))
 
-    def _frame(self, lane: int, arrays: "_Arrays") -> Frame:
+    def _frame(self, lane: int, arrays: TileResults) -> Frame:
         job = self._jobs[lane]
         assert job is not None
         n, moves = job.structure.n_atoms, job.program.coordinates.cell is not None
         return Frame(
             step=int(arrays.n_steps[lane]),
-            positions=_rows(arrays.positions[:, :n, lane].T),
-            cell=_rows(arrays.cell[..., lane]) if moves else None,
+            positions=rows(arrays.positions[:, :n, lane].T),
+            cell=rows(arrays.cell[..., lane]) if moves else None,
             energy=float(arrays.energy[lane]),
-            forces=_rows(arrays.forces[:, :n, lane].T),
+            forces=rows(arrays.forces[:, :n, lane].T),
             fmax=float(arrays.fmax[lane]),
             free_energy=arrays.other_energy(lane),
         )
@@ -288,7 +294,7 @@ class Batch:
         done = np.flatnonzero(self._tile.occupied & over)
         if not len(done):
             return []
-        arrays = _Arrays(self._state)
+        arrays = TileResults(self._state)
         outcomes = []
         for lane in done.tolist():
             if lane in failed:
@@ -299,7 +305,7 @@ class Batch:
                 outcomes.append(self._end(lane, arrays, ended, _reason(job, ended)))
         return outcomes
 
-    def _end(self, lane: int, arrays: "_Arrays", status: Status, reason: str) -> Outcome:
+    def _end(self, lane: int, arrays: TileResults, status: Status, reason: str) -> Outcome:
         """Say what a structure got, and give its lane up."""
         job = self._jobs[lane]
         assert job is not None
@@ -308,7 +314,7 @@ class Batch:
         if frames is not None and np.isfinite(last.energy):
             known = frames and frames[-1].step == last.step
             frames = frames if known else [*frames, last]
-        stress = None if arrays.stress is None else _rows(arrays.stress[..., lane])
+        stress = None if arrays.stress is None else rows(arrays.stress[..., lane])
         if self.program.on_host:
             stress = given(stress)
         self._free(lane)
@@ -364,29 +370,6 @@ class Batch:
         self._jobs[lane] = None
         self._frames.pop(lane, None)
         self._tile.free(lane)
-
-
-class _Arrays:
-    """The results of a tile, on the host."""
-
-    def __init__(self, state: TileState) -> None:
-        self.positions, self.forces = np.asarray(state.seen.positions), np.asarray(state.forces)
-        self.cell = np.asarray(state.seen.cell)
-        self.energy, self.fmax = np.asarray(state.energy), np.asarray(state.fmax)
-        self._free = None if state.free_energy is None else np.asarray(state.free_energy)
-        self.stress = None if state.stress is None else np.asarray(state.stress)
-        self.n_steps = np.asarray(state.n_steps)
-        self.n_evaluations = np.asarray(state.n_evaluations)
-
-    def other_energy(self, lane: int) -> float | None:
-        """Return the free energy of a lane, where it is not the energy."""
-        if self._free is None or np.array_equal(self._free[lane], self.energy[lane], True):
-            return None
-        return float(self._free[lane])
-
-
-def _rows(x: np.ndarray) -> np.ndarray:
-    return np.array(x, np.float64, order="C")
 
 
 def _without_stress(asked: Asked, evaluation: Evaluation, potential: EnergyModel) -> dict[int, str]:

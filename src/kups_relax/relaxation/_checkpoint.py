@@ -7,7 +7,6 @@ were made. What follows has the bits of a run that was never interrupted.
 import contextlib
 import dataclasses
 import json
-import logging
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from kups_relax._files import write_atomically
+from kups_relax._log import log
 from kups_relax.relaxation._classes import SizeClass
 from kups_relax.relaxation._jobs import Frame
-
-log = logging.getLogger("kups_relax")
 
 _FORMAT = "kups_relax checkpoint 2"
 

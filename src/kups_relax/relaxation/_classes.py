@@ -14,6 +14,9 @@ from kups_relax.data import Structure
 from kups_relax.errors import CapacityError, PotentialError
 from kups_relax.potentials import EnergyModel
 
+# Structures whose lists take megabytes, atoms.
+_LARGE = 4096
+
 
 @dataclasses.dataclass(frozen=True)
 class SizeClass:
@@ -63,7 +66,7 @@ def axis_capacity(potential: EnergyModel | None, n_atoms: int, axis: str, length
 
     The ladder of atom capacities, or the coarser one that the model asks for: fewer programs are
     compiled then, and tiles are fuller. From 96 atoms on, where lists are large, none is coarser
-    than powers of two.
+    than powers of two; where memory matters more than another program, none is coarser than atoms.
 
     Args:
         potential: Says how coarse; None for axes that are not its own.
@@ -73,7 +76,7 @@ def axis_capacity(potential: EnergyModel | None, n_atoms: int, axis: str, length
     """
     needed = length + length // 10
     factor = None if potential is None else potential.coarse.get(axis)
-    if factor is None:
+    if factor is None or n_atoms > _LARGE:
         return next(c for c in atom_capacities() if c >= needed)
     capacity = 32
     while capacity < needed:

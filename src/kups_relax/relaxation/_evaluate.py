@@ -23,9 +23,10 @@ from kups_relax.potentials import (
     Terms,
 )
 from kups_relax.potentials._host import given
-from kups_relax.relaxation._classes import SizeClass, axis_lengths, check_range, size_class
+from kups_relax.relaxation._classes import SizeClass, axis_lengths, size_class
+from kups_relax.relaxation._memory import prepare
 from kups_relax.relaxation._step import evaluate_tile
-from kups_relax.relaxation._tiles import Tile
+from kups_relax.relaxation._tiles import Tile, abstract_terms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,13 +64,12 @@ def evaluate(
 
     Raises:
         PotentialError: The potential cannot describe a structure, or fails on it.
-        CapacityError: A structure is too large for any size class.
+        CapacityError: A structure is too large for any size class, or for the memory.
     """
     groups: dict[tuple[EnergyModel, SizeClass, bool], list[tuple[int, Any]]] = {}
     for number, structure in enumerate(structures):
         form = potential.specialize(structure)
-        prepared = form.prepare(structure)
-        check_range(form, structure, prepared, dtype)
+        prepared = prepare(form, structure, dtype)
         size = size_class(form, structure.n_atoms, axis_lengths(form, prepared))
         key = (form, size, has_volume(structure))
         groups.setdefault(key, []).append((number, prepared))
@@ -112,9 +112,12 @@ def gives_stress(potential: EnergyModel, size: SizeClass, dtype: Any) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _shapes(potential: Potential, size: SizeClass, dtype: np.dtype) -> Evaluation:
-    tile = Tile(potential, size, dtype)
+    positions = jax.ShapeDtypeStruct((3, size.n_atoms, size.n_lanes), dtype)
+    cell = jax.ShapeDtypeStruct((3, 3, size.n_lanes), dtype)
     with own(dtype):
-        return jax.eval_shape(potential.evaluate, tile.positions, tile.cell, tile.terms())
+        return jax.eval_shape(
+            potential.evaluate, positions, cell, abstract_terms(potential, size, dtype)
+        )
 
 
 def _evaluate_chosen(

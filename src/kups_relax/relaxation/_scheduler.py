@@ -5,7 +5,6 @@ The caller's thread reads structures and queues them (`_queues`); worker threads
 waits for what becomes of it.
 """
 
-import logging
 import math
 import os
 import queue
@@ -17,8 +16,9 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
+from kups_relax._log import log
 from kups_relax._settings import Settings, own
-from kups_relax._threads import THREAD, join, start
+from kups_relax._threads import THREAD, join, join_all, start
 from kups_relax.potentials import EnergyModel, HostPotential, Session
 from kups_relax.relaxation._batch import Batch, Limits
 from kups_relax.relaxation._checkpoint import Saved
@@ -26,13 +26,14 @@ from kups_relax.relaxation._jobs import Job, Outcome, Refused
 from kups_relax.relaxation._pace import Pace
 from kups_relax.relaxation._queues import Queues
 
-log = logging.getLogger("kups_relax")
-
 # Takes what a structure got; None, now and then, where nothing has been finished.
 Sink: TypeAlias = Callable[[Outcome | Refused | None], None]
 
 # Seconds without anything finished before the sink is told.
 _IDLE = 0.25
+
+# Seconds that Ctrl-C waits for workers.
+_PATIENCE = 2.0
 
 # Follows the last event.
 _END: Any = object()
@@ -89,11 +90,13 @@ class Scheduler:
             items: Read in this thread, as they are needed. Refused ones are passed on.
             saved: Tiles with which to go on, as soon as all of their structures have been read.
             sink: Called with what each got, as it finishes, from one other thread. An exception
-                from it, or from the items, or Ctrl-C, ends the run after the call that each worker
-                has under way; a session may cut its own short.
+                from it, or from the items, ends the run after the call that each worker has under
+                way; a session may cut its own short. Ctrl-C waits two seconds for these calls, and
+                leaves those that take longer, as compiling does, to themselves.
         """
         hand_out = threading.Thread(target=self._hand_out, args=(sink,), name=THREAD, daemon=True)
         restore = _Restore(saved, self._dtype, self._pace)
+        seconds_to_end = math.inf
         try:
             start(hand_out)
             last = time.monotonic()
@@ -119,13 +122,14 @@ class Scheduler:
             self._start_workers()
             for thread in self._threads:
                 join(thread)
-        except BaseException:
+        except BaseException as error:
             self._stop()
+            if not isinstance(error, Exception):
+                seconds_to_end = _PATIENCE
             raise
         finally:
             try:
-                for thread in self._threads:
-                    join(thread)
+                join_all(self._threads, seconds_to_end)
             finally:
                 # Nobody may use the sink after this, so a second Ctrl-C has to wait for its thread.
                 _insist(lambda: self._events.put(_END))

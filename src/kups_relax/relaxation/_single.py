@@ -10,7 +10,7 @@ from kups_relax._settings import own
 from kups_relax.data import Structure
 from kups_relax.errors import PotentialError
 from kups_relax.potentials import Asked, EnergyModel, Evaluation, HostPotential, Potential, Session
-from kups_relax.relaxation._classes import SizeClass, axis_lengths, check_range, size_class
+from kups_relax.relaxation._classes import SizeClass, axis_lengths, size_class
 from kups_relax.relaxation._evaluate import (
     Evaluated,
     evaluate_lanes,
@@ -18,6 +18,7 @@ from kups_relax.relaxation._evaluate import (
     has_volume,
     take_lane,
 )
+from kups_relax.relaxation._memory import prepare
 from kups_relax.relaxation._tiles import Tile
 
 
@@ -54,7 +55,7 @@ class SinglePoints:
 
         Raises:
             PotentialError: The potential cannot describe the structure, or failed.
-            CapacityError: It is too large for any size class.
+            CapacityError: It is too large for any size class, or for the memory.
         """
         with own(self._dtype):
             held = self._holds(structure, moved)
@@ -106,8 +107,7 @@ class SinglePoints:
 
     def _prepare(self, structure: Structure) -> None:
         form = self._potential.specialize(structure)
-        prepared = form.prepare(structure)
-        check_range(form, structure, prepared, self._dtype)
+        prepared = prepare(form, structure, self._dtype)
         # Atoms are an axis of no array in potentials of all pairs.
         lengths = {"atoms": structure.n_atoms, **axis_lengths(form, prepared)}
         if self._tile is None or form != self._form or not _fits(self._tile.size, lengths):

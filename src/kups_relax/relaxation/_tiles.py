@@ -175,22 +175,11 @@ class Block:
         self._fields = dict(fields)
         self._parameters = parameters
         self._n_atoms = size.n_atoms
-        lengths = {"atoms": size.n_atoms, **dict(size.capacities)}
-        axes = {a for field in self._fields.values() for a in field.axes if isinstance(a, str)}
-        named = {"atoms", *axes} - {"pairs"}
-        self._counts = {axis: np.zeros(size.n_lanes, np.int32) for axis in sorted(named)}
-
-        def shape(field: Field) -> tuple[int, ...]:
-            if field.axes == ("pairs",):
-                return (n_rings(size.n_atoms), size.n_atoms)
-            return tuple(lengths[a] if isinstance(a, str) else a for a in field.axes)
-
+        self._counts = {
+            axis: np.zeros(size.n_lanes, np.int32) for axis in _named_axes(self._fields)
+        }
         self._arrays = {
-            name: np.full(
-                (*shape(field), size.n_lanes),
-                field.fill,
-                dtype if field.kind == "float" else np.int32,
-            )
+            name: _filled(*_shape(field, size, dtype), field.fill)
             for name, field in self._fields.items()
         }
 
@@ -215,13 +204,64 @@ class Block:
 
     def on_device(self) -> Terms:
         """Copy them."""
-        arrays = {name: array.copy() for name, array in self._arrays.items()}
-        counts = {axis: count.copy() for axis, count in self._counts.items()}
         return Terms(
-            arrays=jax.device_put(arrays),
-            counts=jax.device_put(counts),
+            arrays={name: _on_device(array) for name, array in self._arrays.items()},
+            counts={axis: _on_device(count) for axis, count in self._counts.items()},
             parameters=self._parameters,
         )
+
+
+def abstract_terms(potential: Potential, size: SizeClass, dtype: np.dtype) -> Terms:
+    """Make the terms of a tile as shapes and dtypes, for `jax.eval_shape`; takes no memory."""
+    fields = potential.fields()
+    arrays: Any = {
+        name: jax.ShapeDtypeStruct(*_shape(field, size, dtype)) for name, field in fields.items()
+    }
+    counts: Any = {
+        axis: jax.ShapeDtypeStruct((size.n_lanes,), np.int32) for axis in _named_axes(fields)
+    }
+    return Terms(arrays=arrays, counts=counts, parameters=potential.parameters())
+
+
+def tile_shapes(
+    potential: EnergyModel,
+    size: SizeClass,
+    dtype: np.dtype,
+    coordinates: Coordinates = FREE,
+    guide: Guide | None = None,
+) -> list[tuple[tuple[int, ...], np.dtype]]:
+    """Say what arrays a tile holds, shapes and dtypes, but for those of a few numbers a lane."""
+    layouts = [potential, coordinates, *([] if guide is None else [guide])]
+    fields = [field for layout in layouts for field in layout.fields().values()]
+    positions = [((3, size.n_atoms, size.n_lanes), dtype)] * 2
+    return positions + [_shape(field, size, dtype) for field in fields]
+
+
+def _named_axes(fields: Mapping[str, Field]) -> list[str]:
+    """List the axes whose length differs from structure to structure."""
+    axes = {axis for field in fields.values() for axis in field.axes if isinstance(axis, str)}
+    return sorted({"atoms", *axes} - {"pairs"})
+
+
+def _shape(field: Field, size: SizeClass, dtype: np.dtype) -> tuple[tuple[int, ...], np.dtype]:
+    """Say what array a field has in the lanes of a class."""
+    lengths = {"atoms": size.n_atoms, **dict(size.capacities)}
+    if field.axes == ("pairs",):
+        shape: tuple[int, ...] = (n_rings(size.n_atoms), size.n_atoms)
+    else:
+        shape = tuple(lengths[a] if isinstance(a, str) else a for a in field.axes)
+    kind = dtype if field.kind == "float" else np.dtype(np.int32)
+    return (*shape, size.n_lanes), kind
+
+
+def _filled(shape: tuple[int, ...], dtype: np.dtype, fill: float) -> np.ndarray:
+    # Zeros take no memory before something is written.
+    return np.full(shape, fill, dtype) if fill else np.zeros(shape, dtype)
+
+
+def _on_device(array: np.ndarray) -> jax.Array:
+    """Copy an array once, and return when that is done: the host goes on to write into it."""
+    return jax.block_until_ready(jax.device_put(array, may_alias=False))
 
 
 def _geometry(positions: np.ndarray, cell: np.ndarray) -> Geometry:

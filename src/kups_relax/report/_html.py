@@ -1,6 +1,5 @@
 """Pieces of HTML: text that comes from data is escaped here."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kups_relax import store
+from kups_relax.errors import printable
 from kups_relax.store import when as when
 
 # The order of statuses, in the words of people.
@@ -21,8 +21,8 @@ STATUSES = {
 
 
 def text(value: Any) -> str:
-    """Text of the data, as text of the page."""
-    return escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "�", str(value)))
+    """Write text of the data as text of the page; what is not printable is escaped."""
+    return escape(printable(str(value)))
 
 
 def number(value: Any, form: str) -> str:

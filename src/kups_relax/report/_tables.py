@@ -106,5 +106,7 @@ def run(facts: Mapping[str, Any]) -> list[str]:
 
 def _lines(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "<br>".join(f"{html.text(key)} {html.text(one)}" for key, one in value.items())
+        return "<br>".join(f"{html.text(key)} {_lines(one)}" for key, one in value.items())
+    if isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
+        return "<br>".join(map(_lines, value))
     return html.text(value)

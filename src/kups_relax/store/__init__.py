@@ -2,6 +2,7 @@
 
 from kups_relax.store._check import Check as Check
 from kups_relax.store._check import check as check
+from kups_relax.store._check import verify as verify
 from kups_relax.store._export import export as export
 from kups_relax.store._extras import extras_of as extras_of
 from kups_relax.store._extras import input_hash as input_hash
@@ -26,5 +27,6 @@ __all__ = [
     "input_hash",
     "open",
     "summary",
+    "verify",
     "when",
 ]

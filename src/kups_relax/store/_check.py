@@ -2,15 +2,14 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from kups_relax import io
-from kups_relax.errors import StoreError
+from kups_relax.errors import DamagedError, StoreError
 from kups_relax.store import _layout as layout
-from kups_relax.store._file import DamagedError, StoreFile
+from kups_relax.store._file import StoreFile
 from kups_relax.store._layout import ENDS
 from kups_relax.store._store import Store
 from kups_relax.store._writer import Writer
@@ -85,6 +84,24 @@ class Check:
         return len(self.whole)
 
 
+def verify(store: Store) -> None:
+    """Read every column of a store, or of a part, and compare structures with their fingerprints.
+
+    Raises:
+        DamagedError: Something cannot be read, or is not what was written.
+    """
+    file, rows = store._file, store._rows
+    for name in _OTHERS:
+        file.at(name, rows)
+    for end in _ALONE:
+        file.pieces(ENDS[end], rows)
+    for _ in store._read(rows):
+        pass
+    for place in store._n_frames.nonzero()[0].tolist():
+        for _ in store._frames(place):
+            pass
+
+
 def check(path: str | os.PathLike[str] | Store) -> Check:
     """Read all of a store, and compare every structure with its checksums and its fingerprint.
 
@@ -110,22 +127,13 @@ def check(path: str | os.PathLike[str] | Store) -> Check:
     file = StoreFile(path, lenient=True)
     damaged: dict[int, str] = {}
 
-    def verify(rows: np.ndarray) -> None:
-        part = Store(file, rows)
-        read: list[Callable[[], object]] = [
-            *(lambda n=name: file.at(n, rows) for name in _OTHERS),
-            *(lambda paths=ENDS[end]: file.pieces(paths, rows) for end in _ALONE),
-            lambda: [None for _ in part._atoms_of(rows)],
-            lambda: [None for _ in part.topologies()],
-            lambda: [list(part._frames(i)) for i in part._n_frames.nonzero()[0].tolist()],
-        ]
-        for one in read:
-            one()
-
     def search(rows: np.ndarray) -> None:
         """Halve rows until what is damaged stands alone."""
         try:
-            verify(rows)
+            part = Store(file, rows)
+            verify(part)
+            for _ in zip(part.atoms, part.topologies(), strict=True):
+                pass
         except DamagedError as error:
             if len(rows) == 1:
                 damaged[int(rows[0])] = str(error)

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import logging
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -11,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from kups_relax import io
+from kups_relax._log import log
 from kups_relax.data import Structure
 from kups_relax.io import Entry
 from kups_relax.store._values import decoded, encoded
-
-log = logging.getLogger("kups_relax")
 
 # Bytes of a molecule, unpacked, that are read; RDKit needs some 100 an atom.
 _MOST = 1 << 28

@@ -15,7 +15,7 @@ import h5py
 import h5py.h5l
 import numpy as np
 
-from kups_relax.errors import KupsRelaxError, StoreError
+from kups_relax.errors import DamagedError, KupsRelaxError, StoreError
 from kups_relax.store import _layout as layout
 from kups_relax.store._layout import DATASETS, ENDS, MAIN, text_of
 
@@ -28,10 +28,6 @@ _MOST = 1 << 30
 # Times that a file is read which a run replaces meanwhile.
 _TRIES = 5
 _FILTERS = [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32]
-
-
-class DamagedError(StoreError):
-    """Data of a store that cannot be read, or are not those that were written."""
 
 
 class StoreFile:
@@ -156,10 +152,10 @@ class StoreFile:
         except KupsRelaxError:
             raise
         except Exception as error:
-            text = " ".join(str(error).split())[:200]
+            text = " ".join(str(error).split())[:200].strip("'\"")
             raise DamagedError(
-                f"{str(self.path)!r}: {what} is damaged and cannot be read "
-                f"({type(error).__name__}: {text}). The command kups-relax check says which "
+                f"{str(self.path)!r}: {what} is damaged, or not as stores have it "
+                f"({text or type(error).__name__}). The command kups-relax check says which "
                 "structures are whole, and saves them."
             ) from error
 

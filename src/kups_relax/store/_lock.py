@@ -2,14 +2,12 @@
 
 import contextlib
 import errno
-import logging
 import os
 import stat
 from pathlib import Path
 
+from kups_relax._log import log
 from kups_relax.errors import StoreError
-
-log = logging.getLogger("kups_relax")
 
 # First word of a lock. A file of that name which begins otherwise is somebody's own.
 _OURS = b"process "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kups_relax import io
+from kups_relax._bits import BITS, environment
 from kups_relax._record import Record
 from kups_relax.store._extras import extras_of, input_hash
 from kups_relax.store._layout import Row
@@ -66,15 +67,15 @@ def attributes(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what relaxes structures."""
-    found = {"python": platform.python_version()}
+def versions() -> dict[str, Any]:
+    """Return the versions of what relaxes structures, and `bits`, the environment of their bits."""
+    found: dict[str, Any] = {"python": platform.python_version()}
     for name in ("kups-relax", "jax", "jaxlib", "numpy", "ase"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "unknown"
-    return found
+    return {**found, BITS: environment()}
 
 
 def _plain(value: Any) -> Any:

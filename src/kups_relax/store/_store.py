@@ -13,10 +13,10 @@ import numpy as np
 from kups_relax import io
 from kups_relax._record import Record, energies, fingerprint, frame_atoms
 from kups_relax._result import NO_TRAJECTORY, Results
-from kups_relax.errors import OptionError
+from kups_relax.errors import DamagedError, OptionError
 from kups_relax.relaxation import Frame
 from kups_relax.store._extras import add_extras, topology_in
-from kups_relax.store._file import DamagedError, StoreFile
+from kups_relax.store._file import StoreFile
 from kups_relax.store._layout import OPTIONS, VERSIONS
 
 # Structures that are read at once: few for who wants few, and up to so many, or so many bytes.

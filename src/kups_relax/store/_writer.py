@@ -8,7 +8,6 @@ there; and who reads meanwhile always finds a file that nobody writes to.
 
 import contextlib
 import errno
-import logging
 import os
 import secrets
 import shutil
@@ -20,11 +19,10 @@ from typing import Any
 import h5py
 
 from kups_relax._files import create_beside, remove_left, sync, why_not_written
+from kups_relax._log import log
 from kups_relax.errors import StoreError
 from kups_relax.store import _layout as layout
 from kups_relax.store._lock import Lock
-
-log = logging.getLogger("kups_relax")
 
 # Seconds between two times that finished structures are written; more where writing takes longer
 # than a fiftieth of that.

@@ -1,14 +1,16 @@
 """`check_potential`: whether a potential is what the engine and its users take it for."""
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from kups_relax import io, potentials
+from kups_relax._checks import DTYPE, SEED, Number, Whole, refuse_loops
 from kups_relax._settings import entry_point
 from kups_relax.data import Structure
-from kups_relax.errors import CapacityError, OptionError, PotentialError, StructureError
+from kups_relax.errors import CapacityError, OptionError, PotentialError, StructureError, shown
 from kups_relax.relaxation import Evaluated, evaluate
 from kups_relax.testing import _derivatives, _symmetries
 from kups_relax.testing._report import Check, PotentialReport
@@ -100,8 +102,13 @@ def check_potential(
     """
     potential = potentials.get(potential)
     chosen = _chosen(checks)
-    _check_options(dtype, precision, rattle, n_coordinates, draws)
-    precision = float(np.finfo(dtype).eps) if precision is None else float(precision)
+    dtype, seed = DTYPE("dtype", dtype), SEED("seed", seed)
+    precision = Number(above=0, below=1, none=True)("precision", precision)
+    rattle = Number(least=0, below=1, otherwise=" Angstrom")("rattle", rattle)
+    n_coordinates = Whole(least=1)("n_coordinates", n_coordinates)
+    draws = Whole(least=1)("draws", draws)
+    refuse_loops("structures", structures)
+    precision = float(np.finfo(dtype).eps) if precision is None else precision
     random = np.random.default_rng(seed)
     cases: list[Case] = []
     left_out: list[tuple[str, str]] = []
@@ -208,22 +215,16 @@ def _outputs(wrong: list[tuple[str, str]], n: int) -> Check:
 
 
 def _chosen(checks: Iterable[str] | None) -> set[str]:
-    chosen = set(CHECKS if checks is None else checks)
-    unknown = sorted(chosen - set(CHECKS))
-    if unknown:
-        raise OptionError(f"there is no check {unknown[0]!r}; expected of {', '.join(CHECKS)}.")
-    return chosen
-
-
-def _check_options(
-    dtype: str, precision: float | None, rattle: float, n_coordinates: int, draws: int
-) -> None:
-    if dtype not in ("float64", "float32"):
-        raise OptionError(f"dtype is {dtype!r}; it must be 'float64' or 'float32'.")
-    if precision is not None and not 0 < precision < 1:
-        raise OptionError(f"precision is {precision!r}; it must be between 0 and 1, e.g. 1e-9.")
-    if not 0 <= rattle < 1:
-        raise OptionError(f"rattle is {rattle!r}; it must be at least 0 and below 1 Angstrom.")
-    for name, value in (("n_coordinates", n_coordinates), ("draws", draws)):
-        if not (isinstance(value, int | np.integer) and value >= 1):
-            raise OptionError(f"{name} is {value!r}; it must be a whole number, at least 1.")
+    if checks is None:
+        return set(CHECKS)
+    chosen: list[Any] = [checks]
+    if not isinstance(checks, str):
+        # Where it is no collection, or one of the user's own that raises, it is no check.
+        with contextlib.suppress(Exception):
+            chosen = [*checks]
+    for name in chosen:
+        if not isinstance(name, str) or name not in CHECKS:
+            raise OptionError(
+                f"there is no check {shown(name)}; expected a list of some of {', '.join(CHECKS)}."
+            )
+    return set(chosen)

@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from kups_relax.errors import printable
+
 Result = Literal["passed", "failed", "not tested"]
 
 
@@ -115,7 +117,7 @@ class PotentialReport:
         if len(self.failed) > 1:
             lines.append("One fault may show in several checks: begin with the first.")
         lines += [f"{label} left out: {reason}" for label, reason in self.left_out]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def judge(name: str, findings: Iterable[Finding], *, hint: str, otherwise: str) -> Check:
