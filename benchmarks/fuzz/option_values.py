@@ -1,4 +1,4 @@
-"""Odd values: of Python, NumPy, JAX, ASE and optax, and objects that raise when they are touched."""
+"""Odd values of Python, NumPy, JAX, ASE and optax, and objects that raise when touched."""
 
 import decimal
 import fractions
