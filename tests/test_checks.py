@@ -44,7 +44,7 @@ ODD = [
 @pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("kind", [POSITIVE, Whole()], ids=["number", "whole"])
 def test_what_is_no_number_is_refused(kind: Any, value: Any) -> None:
-    with pytest.raises(OptionError, match=r"^x is .*; it must be a (finite|whole) number, "):
+    with pytest.raises(OptionError, match=r"^x is .*; it must be a (whole )?number"):
         kind("x", value)
 
 
@@ -65,12 +65,12 @@ def test_a_whole_number_becomes_pythons(value: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "message"),
     [
-        (POSITIVE, 0, "x is 0; it must be a finite number, greater than 0."),
+        (POSITIVE, 0, "x is 0; it must be a number greater than 0."),
         (NOT_NEGATIVE, -1e-9, "x is -1e-09; it must be a finite number, at least 0."),
         (Number(above=0, below=1), 1, "x is 1; it must be a number between 0 and 1."),
         (Number(least=0, below=1), 1, "x is 1; it must be a number, at least 0 and below 1."),
         (Number(none=True), "a", "x is 'a'; it must be a finite number, or None."),
-        (POSITIVE, None, "x is None; it must be a finite number, greater than 0."),
+        (POSITIVE, None, "x is None; it must be a number greater than 0."),
         (Whole(least=1), 0, "x is 0; it must be a whole number, at least 1."),
         (Whole(), 2**31, "x is 2147483648; it must be a whole number, at least 0."),
         (FLAG, 1, "x is 1; it must be True or False."),
@@ -104,7 +104,7 @@ def test_lists_that_hold_themselves_are_refused_and_lists_that_occur_twice_are_n
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fmax": 10**400}, "fmax is 1000.*; it must be a finite number, greater than 0, in eV"),
+        ({"fmax": 10**400}, "fmax is 1000.*; it must be a number greater than 0, in eV"),
         ({"trajectory": 1, "trajectory_of": 5.5}, r"trajectory_of is 5\.5; expected ids, or "),
         ({"trajectory": 1, "trajectory_of": [True]}, r"trajectory_of is \[True\]; expected ids"),
         ({"output": 5}, "output is 5; it must be the name of a file, or None"),

@@ -62,7 +62,7 @@ class Number:
         elif self.below is not None:
             text = f"a number, {least}{' and ' if least else ''}below {self.below:g}"
         elif self.above is not None:
-            text = f"a finite number, greater than {self.above:g}"
+            text = f"a number greater than {self.above:g}"
         else:
             text = f"a finite number{', ' if least else ''}{least}"
         return f"{text}{', or None' if self.none else ''}{self.otherwise}"

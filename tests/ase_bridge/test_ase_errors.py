@@ -159,7 +159,7 @@ def test_atoms_that_come_during_a_run_are_refused():
     ("options", "message"),
     [
         ({"maxstep": 1.5}, "maxstep is 1.5; it must be at most 1"),
-        ({"maxstep": 0.0}, "max_step_size is 0.0"),
+        ({"maxstep": 0.0}, "maxstep is 0.0"),
         ({"memory": 0}, "memory_size is 0"),
         ({"alpha": -70.0}, "alpha is -70.0"),
         ({"damping": 0.0}, "damping is 0.0"),

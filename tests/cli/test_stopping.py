@@ -56,12 +56,11 @@ class App:
     @staticmethod
     def run():
         _stopping.begin()
-        while True:
-            try:
-                os.kill(os.getpid(), signal.{name})
-                time.sleep(60)
-            except BaseException:
-                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+        try:
+            os.kill(os.getpid(), signal.{name})
+            time.sleep(60)
+        except BaseException:
+            time.sleep(60)
 
 _stopping._PATIENCE = 0.2
 sys.modules["kups_relax.cli._app"] = App

@@ -120,7 +120,10 @@ def test_nothing_moves_without_gradients(transform):
 @pytest.mark.parametrize(
     ("misuse", "message"),
     [
-        (lambda: ko.ConjugateGradient(beta="fletcher"), "beta is 'fletcher'; it must be one of hy"),
+        (
+            lambda: ko.ConjugateGradient(beta="fletcher"),
+            "beta is 'fletcher'; it must be 'hybrid', ",
+        ),
         (lambda: ko.ConjugateGradient(steps="exact"), "steps is 'exact'"),
         (lambda: ko.ConjugateGradient(alpha=0), "alpha is 0"),
         (lambda: ko.GradientDescent(alpha=-1), "alpha is -1"),

@@ -138,8 +138,8 @@ def test_a_long_way_downhill_stays_finite_in_float32():
 @pytest.mark.parametrize(
     ("misuse", "message"),
     [
-        (lambda: ko.Fire(dt=0), "dt is 0; it must be greater than 0"),
-        (lambda: ko.Fire2(maxstep=-1), "maxstep is -1; it must be at least 0"),
+        (lambda: ko.Fire(dt=0), "dt is 0; it must be a number greater than 0"),
+        (lambda: ko.Fire2(maxstep=-1), "maxstep is -1; it must be a number greater than 0"),
         (lambda: ko.Fire(fa=float("nan")), "fa is nan"),
     ],
 )

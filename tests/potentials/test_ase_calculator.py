@@ -157,8 +157,16 @@ def test_another_calculator_compiles_nothing():
         (3, {}, "factory is 3, which cannot be called; expected a function that returns a new"),
         (EMT, {"workers": -1}, "workers is -1; it must be a whole number"),
         (EMT, {"workers": 1.5}, "workers is 1.5; it must be a whole number"),
-        (EMT, {"workers": 1, "timeout": 0}, "timeout is 0; it must be a number of seconds"),
-        (EMT, {"workers": 1, "timeout": "1"}, "timeout is '1'; it must be a number of seconds"),
+        (
+            EMT,
+            {"workers": 1, "timeout": 0},
+            "timeout is 0; it must be a number greater than 0, or None, in seconds",
+        ),
+        (
+            EMT,
+            {"workers": 1, "timeout": "1"},
+            "timeout is '1'; it must be a number greater than 0, or None",
+        ),
         (EMT, {"timeout": 5.0}, "in this process a calculator cannot be stopped. Give workers=1"),
     ],
 )

@@ -187,7 +187,7 @@ def test_potentials_are_values():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epsilon": 0}, "epsilon is 0; it must be a positive"),
+        ({"epsilon": 0}, "epsilon is 0; it must be a number greater than 0"),
         ({"epsilon": -1.0}, "epsilon is -1.0"),
         ({"epsilon": float("nan")}, "epsilon is nan"),
         ({"epsilon": float("inf")}, "epsilon is inf"),

@@ -107,7 +107,11 @@ class GraphModel(Potential):
             if unknown or not elements or isinstance(given, str):
                 raise OptionError(
                     f"elements is {shown(given)}; it must be a list of chemical symbols, or None."
-                    + (f" {shown(unknown[0])} is no chemical symbol." if unknown else "")
+                    + (
+                        f" It has {shown(unknown[0])}, which is no chemical symbol."
+                        if unknown
+                        else ""
+                    )
                 )
             object.__setattr__(self, "elements", elements)
 

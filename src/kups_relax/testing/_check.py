@@ -224,7 +224,5 @@ def _chosen(checks: Iterable[str] | None) -> set[str]:
             chosen = [*checks]
     for name in chosen:
         if not isinstance(name, str) or name not in CHECKS:
-            raise OptionError(
-                f"there is no check {shown(name)}; expected a list of some of {', '.join(CHECKS)}."
-            )
+            raise OptionError(f"there is no check {shown(name)}; expected of {', '.join(CHECKS)}.")
     return set(chosen)
