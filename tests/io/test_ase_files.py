@@ -131,6 +131,21 @@ def test_a_reader_sees_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "FileNotFoundError" in refusal(tmp_path / "in.octopus-in")
 
 
+def test_castep_is_not_run_to_read_a_cell_file(tmp_path: Path) -> None:
+    """ASE asks `castep --version` in a temporary folder."""
+    path = tmp_path / "in.cell"
+    lattice = "5 0 0\n0 5 0\n0 0 5"
+    path.write_text(
+        f"%BLOCK LATTICE_CART\n{lattice}\n%ENDBLOCK LATTICE_CART\n"
+        "%BLOCK POSITIONS_ABS\nCu 0 0 0\n%ENDBLOCK POSITIONS_ABS\n"
+    )
+    with warnings.catch_warnings():
+        # That there is no CASTEP.
+        warnings.simplefilter("ignore")
+        [entry] = structures_from(path)
+    assert isinstance(entry, Structure)
+
+
 @pytest.mark.parametrize(
     "event",
     ["os.system", "subprocess.Popen", "socket.connect", "pickle.find_class", "os.remove"],

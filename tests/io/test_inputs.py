@@ -107,7 +107,7 @@ def test_smiles_given_as_a_path_are_told_from_a_missing_file(smiles: str) -> Non
     [_, entry] = structures_from([molecule("H2O"), smiles])
     assert "It looks like SMILES: write them into a file whose name ends in .smi" in str(entry)
     assert f"Chem.MolFromSmiles({smiles!r})" in str(entry)
-    for path in ("missing.smi", "./CCO", "POSCAR"):
+    for path in ("missing.smi", "sets/CCO.smi", "POSCAR"):
         [_, entry] = structures_from([molecule("H2O"), path])
         assert "there is no such file. Check the path" in str(entry)
 

@@ -10,6 +10,7 @@ import pickle
 import resource
 import sqlite3
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from typing import Any, TypeAlias
@@ -31,8 +32,9 @@ _FORBIDDEN = (
 )  # fmt: skip
 _HARMLESS = frozenset({"os.listdir", "os.scandir", "os.putenv", "os.unsetenv", "os.listxattr"})
 
-# The file that is read.
+# The file that is read, and temporary folders: ASE makes one to run CASTEP in, which is not run.
 _reading = ""
+_temporary: set[str] = set()
 
 
 def begin() -> None:
@@ -41,6 +43,8 @@ def begin() -> None:
     import ase.io.trajectory  # noqa: F401
 
     sys.dont_write_bytecode = True
+    # Found out now: it takes a file.
+    tempfile.gettempdir()
     # ASE prints now and then.
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -147,7 +151,11 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     """
     if not _reading:
         return
-    if event == "open":
+    if event == "tempfile.mkdtemp":
+        _temporary.add(arguments[0])
+    elif arguments and isinstance(arguments[0], str) and arguments[0] in _temporary:
+        return
+    elif event == "open":
         if not _may_open(*arguments[:3]):
             raise FileNotFoundError(f"it refers to another file, {arguments[0]}, which is not read")
     elif event.startswith(_FORBIDDEN) and event not in _HARMLESS:
