@@ -24,10 +24,10 @@ import numpy as np
 import optax
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from benchmarks.fuzz.option_values import TEXTS, VALUES
 
 import kups_relax as kr
 import kups_relax.ase as ka
+from benchmarks.fuzz.option_values import TEXTS, VALUES
 from kups_relax import coordinates, optimizers, potentials
 from kups_relax.cli import _app
 
