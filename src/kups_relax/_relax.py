@@ -20,6 +20,7 @@ from kups_relax._progress import Progress
 from kups_relax._record import Record
 from kups_relax._result import Results
 from kups_relax._settings import entry_point, theirs
+from kups_relax._threads import noting_interrupts
 from kups_relax.data import Structure
 from kups_relax.errors import (
     CapacityError,
@@ -204,7 +205,8 @@ def relax(
         return made
 
     try:
-        return _run(entries, scheduler, keep, job, progress=progress, strict=strict)
+        with noting_interrupts():
+            return _run(entries, scheduler, keep, job, progress=progress, strict=strict)
     finally:
         keep.close()
 

@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterable
-from typing import NoReturn
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn
 
 # Name of the threads, for debuggers.
 THREAD = "kups_relax"
@@ -26,6 +26,10 @@ _STACK_LOCK = threading.Lock()
 # Seconds in which they end, before the process leaves without them.
 _LEAVE = 20.0
 _threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+# Seconds between two looks at whether Ctrl-C was dropped.
+_LOOK = 0.2
+_lost = threading.Event()
 
 
 def start(thread: threading.Thread) -> None:
@@ -45,8 +49,14 @@ def start(thread: threading.Thread) -> None:
 
 def join(thread: threading.Thread, seconds: float | None = None) -> None:
     """Wait for a thread of the engine; not for one that Ctrl-C has kept from starting."""
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
     with contextlib.suppress(RuntimeError):
-        thread.join(seconds)
+        while thread.is_alive():
+            raise_lost()
+            left = deadline - time.monotonic()
+            thread.join(max(0.0, min(left, _LOOK)))
+            if left <= _LOOK:
+                return
 
 
 def join_all(threads: Iterable[threading.Thread], seconds: float) -> None:
@@ -60,6 +70,45 @@ def join_all(threads: Iterable[threading.Thread], seconds: float) -> None:
     for thread in list(threads):
         left = max(0.0, deadline - time.monotonic())
         join(thread, None if math.isinf(seconds) else left)
+
+
+@contextlib.contextmanager
+def noting_interrupts() -> Iterator[None]:
+    """Take note where Python drops a KeyboardInterrupt, so that `raise_lost` can raise it again.
+
+    It does so in callbacks of the garbage collector, and JAX has one: while a large heap is looked
+    through, Ctrl-C would do nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _lost.clear()
+    before = sys.unraisablehook
+
+    def note(problem: Any) -> None:
+        if issubclass(problem.exc_type, KeyboardInterrupt):
+            _lost.set()
+        else:
+            before(problem)
+
+    sys.unraisablehook = note
+    try:
+        yield
+        raise_lost()
+    finally:
+        sys.unraisablehook = before
+        _lost.clear()
+
+
+def raise_lost() -> None:
+    """Raise the KeyboardInterrupt that Python dropped, if there was one.
+
+    Raises:
+        KeyboardInterrupt: There was one.
+    """
+    if _lost.is_set() and threading.current_thread() is threading.main_thread():
+        _lost.clear()
+        raise KeyboardInterrupt
 
 
 def at_work() -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from kups_relax._log import log
 from kups_relax._settings import Settings, own
-from kups_relax._threads import THREAD, join, join_all, start
+from kups_relax._threads import THREAD, join, join_all, raise_lost, start
 from kups_relax.potentials import EnergyModel, HostPotential, Session
 from kups_relax.relaxation._batch import Batch, Limits
 from kups_relax.relaxation._checkpoint import Saved
@@ -101,6 +101,7 @@ class Scheduler:
             start(hand_out)
             last = time.monotonic()
             for item in items:
+                raise_lost()
                 if self._queues.stopped:
                     break
                 seconds = time.monotonic() - last
