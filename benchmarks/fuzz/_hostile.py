@@ -10,6 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+# Edits after which a store may be whole and say something else.
+FORGERIES = ("value", "order", "exchange", "alias", "text", "json")
 # Folder beside the store with files that it must not reach, and what is in them.
 OUTSIDE = "outside"
 CANARY = 7310.0625
@@ -333,6 +335,21 @@ def _text(file: Any, name: str, draw: random.Random) -> None:
     item.attrs[key] = text
 
 
+def _json(file: Any, name: str, draw: random.Random) -> None:
+    """Replace the text of a run, or what one structure carries, by other text in good order."""
+    text = draw.choice(_TEXTS)
+    data = np.frombuffer(text if isinstance(text, bytes) else text.encode(), np.uint8)
+    name = draw.choice(("run/options", "run/versions", "texts/extras", "texts/id"))
+    before = file[name][()]
+    if name.startswith("texts/"):
+        end = f"structures/{name.split('/')[1]}_end"
+        ends = file[end][()]
+        file[end][...] = ends + len(data) - int(ends[0])
+        data = np.concatenate([data, before[int(ends[0]) :]])
+    file[name].resize(data.shape)
+    file[name][...] = data
+
+
 def _many_attributes(file: Any, name: str, draw: random.Random) -> None:
     for i in range(300):
         file[name].attrs[f"attribute {i}"] = i
@@ -343,6 +360,7 @@ _OF_OBJECTS: tuple[Edit, ...] = (
     _remove, _soft, _external, _external, _cycle, _exchange, _alias, _external_storage, _virtual,
     _external_storage, _never_written, _grown, _filters, _bomb, _dtype, _dtype, _shape, _shape,
     _empty, _group, _committed, _value, _value, _value, _order, _references, _text, _text,
+    _json, _json, _json,
 )  # fmt: skip
 _OF_ATTRIBUTES: tuple[Edit, ...] = (
     _no_attribute,

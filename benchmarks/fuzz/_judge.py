@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ase.constraints import FixAtoms
 import kups_relax as kr
 from benchmarks.fuzz._hostile import CANARY, CANARY_TEXT, OUTSIDE, forget, touched
 from benchmarks.fuzz._verdict import WrongError
+from kups_relax._record import energies, fingerprint
 from kups_relax.errors import KupsRelaxError
 from kups_relax.report import write_report
 
@@ -108,12 +110,33 @@ def judge(path: Path, want: Want) -> list[str]:
         WrongError: It says something else without an error, or other files were read or changed.
         Exception: Whatever else is raised on the way.
     """
+    return _ask(path, want, (_columns, _atoms, _frames, _bonds, _export, _report, _resume))
+
+
+def use(path: Path, want: Want) -> list[str]:
+    """Use a store of which somebody has changed values: it may be whole, and say something else.
+
+    Args:
+        path: As for `judge`.
+        want: As for `judge`.
+
+    Returns:
+        The messages of errors.
+
+    Raises:
+        WrongError: Atoms are not those of their fingerprint, or other files were read or changed.
+        Exception: Whatever else is raised on the way.
+    """
+    return _ask(path, want, (_whole, _export, _report, _go_on))
+
+
+def _ask(path: Path, want: Want, asks: Sequence[Callable[[Path, Want], list[str]]]) -> list[str]:
     outside = Path(OUTSIDE)
     if outside.exists():
         forget(outside)
     reasons: list[str] = []
     before = path.read_bytes()
-    for ask in (_columns, _atoms, _frames, _bonds, _export, _report, _resume):
+    for ask in asks:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", kr.errors.LeftOutWarning)
@@ -212,6 +235,37 @@ def _resume(path: Path, want: Want) -> list[str]:
         result = relax(copy)
         _compare("resumed", _listed(result.fingerprint), want.columns["fingerprint"])
         return _atoms(copy, want)
+    finally:
+        for left in path.parent.glob("resumed.h5*"):
+            left.unlink()
+
+
+def _whole(path: Path, want: Want) -> list[str]:
+    store = kr.open(path)
+    repr(store), store.optimizer, kr.store.summary(store), store.table(), store.counts
+    for label in store.with_trajectory:
+        len(store.trajectory(label)), store.convergence(label)
+    list(store.topologies())
+    for i, atoms in enumerate(store.atoms):
+        results = {} if atoms.calc is None else atoms.calc.results
+        made = fingerprint(
+            atoms.positions,
+            atoms.cell.array,
+            results.get("forces"),
+            results.get("stress"),
+            energies(store.energy[i], store.fmax[i], results.get("free_energy")),
+            f"{store.n_steps[i]} {store.status[i]}",
+        )
+        if made != store.fingerprint[i]:
+            raise WrongError(f"atoms {i} are not those of their fingerprint")
+    return []
+
+
+def _go_on(path: Path, want: Want) -> list[str]:
+    copy = path.with_name("resumed.h5")
+    shutil.copyfile(path, copy)
+    try:
+        return _whole(relax(copy).path, want)
     finally:
         for left in path.parent.glob("resumed.h5*"):
             left.unlink()

@@ -31,6 +31,9 @@ _threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _LOOK = 0.2
 _lost = threading.Event()
 
+# One entry for each write of results under way.
+_saving: list[None] = []
+
 
 def start(thread: threading.Thread) -> None:
     """Start a thread of the engine, with stack enough to compile in.
@@ -109,6 +112,21 @@ def raise_lost() -> None:
     if _lost.is_set() and threading.current_thread() is threading.main_thread():
         _lost.clear()
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def saving() -> Iterator[None]:
+    """Mark that results are being written: who ends the process gives this some more time."""
+    _saving.append(None)
+    try:
+        yield
+    finally:
+        _saving.pop()
+
+
+def is_saving() -> bool:
+    """Return whether results are being written."""
+    return bool(_saving)
 
 
 def at_work() -> bool:

@@ -10,9 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kups_relax._threads import is_saving
+
 # Seconds from a signal to the end of the process, whatever is at work. Schedulers kill after 30,
 # containers after 10.
 _PATIENCE = 4.0
+# The same, while results are being written: to a slow disk that may take longer.
+_PATIENCE_TO_SAVE = 20.0
 # Seconds between two looks at whether the signal's exception was lost.
 _LOOK = 0.1
 
@@ -35,7 +39,8 @@ def listening() -> Iterator[None]:
     Before `begin` they end it at once. Afterwards SIGINT raises KeyboardInterrupt and SIGTERM
     `Terminated`, in the main thread, once; a second SIGINT ends the process at once, a second
     SIGTERM is ignored, so that what is saved thereupon is not interrupted again. Four seconds after
-    the first signal the process ends in any case, for example from within a library's long call.
+    the first signal the process ends in any case, for example from within a library's long call; or
+    twenty, while results are being written.
 
     Also where the parent has SIGINT ignored, as shells do for what they start in the background:
     whoever sends it to a command wants it to stop.
@@ -133,12 +138,12 @@ def _watch(reader: int, ended: threading.Event) -> None:
     first = os.read(reader, 1)
     if not first:
         return
-    deadline = time.monotonic() + _PATIENCE
+    begun = time.monotonic()
     while not ended.wait(_LOOK):
         if _lost:
             # Python calls the handler once more, and what waits in the main thread wakes up.
             signal.pthread_kill(threading.main_thread().ident or 0, first[0])
-        if time.monotonic() > deadline:
+        if time.monotonic() - begun > (_PATIENCE_TO_SAVE if is_saving() else _PATIENCE):
             _say("stopped; what was at work did not end in time. Go on with --resume")
             os._exit(128 + first[0])
 

@@ -16,6 +16,7 @@ from kups_relax.io._entries import (
     formula_of,
     label_in,
     label_of,
+    malformed,
     unique,
 )
 from kups_relax.io._inputs import (
@@ -220,6 +221,8 @@ class Stream:
             properties = item.GetPropsAsDict(autoConvertStrings=False)
             label = title or label_in(properties) or default(_formula_of_mol(item))
             return entries_from_mol(item, label, self._embedding)
+        if (problem := malformed(item)) is not None:
+            return [Unreadable(id=default(None), reason=problem)]
         label = label_in(item.info) or default(formula_of(item.numbers))
         return [entry_from_atoms(item.copy(), label)]
 

@@ -20,6 +20,7 @@ import h5py
 
 from kups_relax._files import create_beside, remove_left, sync, why_not_written
 from kups_relax._log import log
+from kups_relax._threads import saving
 from kups_relax.errors import StoreError
 from kups_relax.store import _layout as layout
 from kups_relax.store._lock import Lock
@@ -115,7 +116,7 @@ class Writer:
             StoreError: It cannot be written; what was there before stays.
         """
         start = time.monotonic()
-        with self._errors():
+        with self._errors(), saving():
             self._write(block, attributes)
         took = time.monotonic() - start
         self._due = time.monotonic() + max(_INTERVAL, _SHARE * took)
