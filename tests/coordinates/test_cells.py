@@ -411,7 +411,7 @@ def test_another_pressure_compiles_nothing():
         ({"smax": 1j}, "smax is 1j; it must be a number"),
         ({"pressure": 10**400}, "pressure is 1000"),
         ({"mask": [[1], [1, 0]]}, "mask is .* expected six values"),
-        ({"constant_volume": "maybe"}, "constant_volume is 'maybe'; expected True or False"),
+        ({"constant_volume": "maybe"}, "constant_volume is 'maybe'; it must be True or False"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, words):

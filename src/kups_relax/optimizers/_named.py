@@ -334,11 +334,11 @@ def check_batched(optimizer: Transform[Any]) -> None:
     x = jax.ShapeDtypeStruct((3, 2, 2), jnp.float32)
     value = jax.ShapeDtypeStruct((2,), jnp.float32)
 
-    def step(x: jax.Array, value: jax.Array) -> Any:
+    def one_step(x: jax.Array, value: jax.Array) -> Any:
         return optimizer.update(x, optimizer.init(x, Lanes(n=2)), x, value=value)
 
     try:
-        updates, _ = jax.eval_shape(step, x, value)
+        updates, _ = jax.eval_shape(one_step, x, value)
         same = jax.tree.map(lambda u: u.shape, updates) == x.shape
     except KupsRelaxError:
         raise

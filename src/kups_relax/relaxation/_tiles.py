@@ -260,8 +260,9 @@ def _filled(shape: tuple[int, ...], dtype: np.dtype, fill: float) -> np.ndarray:
 
 
 def _on_device(array: np.ndarray) -> jax.Array:
-    """Copy an array once, and return when that is done: the host goes on to write into it."""
-    return jax.block_until_ready(jax.device_put(array, may_alias=False))
+    """Copy an array: the host goes on to write into it."""
+    # On CPU the device takes NumPy's memory as its own, even where it is told not to.
+    return jax.device_put(array.copy())
 
 
 def _geometry(positions: np.ndarray, cell: np.ndarray) -> Geometry:
