@@ -373,6 +373,19 @@ def test_a_fingerprint_that_does_not_fit(path: Path) -> None:
     assert sorted(kr.store.check(path).damaged) == [0, 7]
 
 
+def test_a_status_and_an_optimizer_that_do_not_exist(path: Path) -> None:
+    made_store(path, made_records(3))
+    with h5py.File(path, "r+", libver=_layout.LIBVER) as file:
+        file["structures/status"][1] = b"odd"
+        file["run/options"].resize((2,))
+        file["run/options"][:] = np.frombuffer(b"{}", np.uint8)
+    store = kr.open(path)
+    with pytest.raises(StoreError, match=r"structures/status has 'odd'; expected one of"):
+        store.status  # noqa: B018
+    with pytest.raises(StoreError, match="run/options is damaged"):
+        store.optimizer  # noqa: B018
+
+
 # Damage
 
 

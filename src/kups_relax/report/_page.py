@@ -211,9 +211,9 @@ def _convergence(results: store.Store, ids: Sequence[str]) -> list[str]:
         some = charts.thinned(n_frames, _FRAMES)
         step, energy = curve["step"][some], curve["energy"][some]
         forces.append((step, curve["fmax"][some]))
-        energies.append(
-            (step, (energy - np.nanmin(curve["energy"])) / max(1, int(results.n_atoms[place])))
-        )
+        with np.errstate(invalid="ignore"):
+            above = (energy - np.nanmin(curve["energy"])) / max(1, int(results.n_atoms[place]))
+        energies.append((step, above))
         kinds.append(str(results.status[place]))
         names.append(f"{results.ids[place]}: {results.status[place]}")
         rows.append(

@@ -13,8 +13,8 @@ import numpy as np
 from kups_relax import io
 from kups_relax._record import Record, energies, fingerprint, frame_atoms
 from kups_relax._result import NO_TRAJECTORY, Results
-from kups_relax.errors import DamagedError, OptionError
-from kups_relax.relaxation import Frame
+from kups_relax.errors import DamagedError, OptionError, shown
+from kups_relax.relaxation import Frame, Status
 from kups_relax.store._extras import add_extras, topology_in
 from kups_relax.store._file import StoreFile
 from kups_relax.store._layout import OPTIONS, VERSIONS
@@ -25,6 +25,7 @@ _BYTES = 1 << 26
 # Bytes of an atom (element, position, force), and of a structure without them, as Python objects.
 _ATOM, _OBJECTS = 52, 2000
 _ATOMS = ("atoms/numbers", "atoms/positions", "atoms/forces")
+_STATUSES = frozenset(s.label for s in Status if s not in (Status.EMPTY, Status.RUNNING))
 _FRAMES = ("step", "energy", "fmax", "free_energy", "cell")
 # Columns that Atoms and their fingerprints are made of.
 _MAIN = (
@@ -261,7 +262,18 @@ class Store(Results):
     @functools.cached_property
     def status(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
         """See `Results`."""
-        return self._words("status")
+        found = self._words("status")
+        if unknown := set(found) - _STATUSES:
+            raise DamagedError(
+                f"{str(self.path)!r}: structures/status has {shown(min(unknown))}; expected one of "
+                f"{', '.join(sorted(_STATUSES))}."
+            )
+        return found
+
+    @property
+    def optimizer(self) -> str:
+        """See `Results`."""
+        return self._file.guarded(OPTIONS, lambda: super(Store, self).optimizer)
 
     @functools.cached_property
     def reason(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
