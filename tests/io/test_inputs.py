@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ase import Atoms
@@ -343,3 +344,16 @@ def test_the_formula_stands_once_in_what_is_said_of_a_structure() -> None:
     assert str(structures_from([close])[0]).startswith("'H2 0': atoms 0 and 1 are 0 Angstrom apart")
     close.info["id"] = "a"
     assert str(structures_from([close])[0]).startswith("'a': H2: atoms 0 and 1 are 0 Angstrom")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["a.xyz", ["\ud800.xyz"]], r"input\[1\]\[0\]: no file can have the name"),
+        (jnp.zeros((3, 3)), "cannot make a structure from ArrayImpl"),
+        (jnp.zeros(()), "cannot make a structure from ArrayImpl"),
+    ],
+)
+def test_names_that_no_file_has_and_arrays_of_jax_are_refused_in_words(given, said):
+    with pytest.raises(StructureError, match=said):
+        io.structures_from(given)

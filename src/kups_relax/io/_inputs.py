@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import jax
 import numpy as np
 
 from kups_relax._log import log
@@ -81,10 +82,12 @@ def objection_to(item: Any, place: str) -> str | None:
         return None
     if is_path(item):
         try:
-            os.fspath(item)
+            os.fsencode(item)
             return None
         except TypeError as error:  # of a class of the user's own, whose path is no text
             return f"input{place}: {error}. Pass the path as text."
+        except UnicodeEncodeError:
+            return f"input{place}: no file can have the name {shown(item, 60)}. Check the path."
     if (item is None and place) or _is_nested(item):
         return None
     return (
@@ -109,7 +112,7 @@ def _is_nested(item: Any) -> bool:
     from ase import Atoms
 
     leaf = isinstance(item, Atoms | Structure | Unreadable) or is_path(item) or is_mol(item)
-    refused = isinstance(item, Mapping | Set | bytes | bytearray | np.ndarray)
+    refused = isinstance(item, Mapping | Set | bytes | bytearray | np.ndarray | jax.Array)
     return isinstance(item, Iterable) and not leaf and not refused
 
 
