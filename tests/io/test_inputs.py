@@ -356,4 +356,4 @@ def test_the_formula_stands_once_in_what_is_said_of_a_structure() -> None:
 )
 def test_names_that_no_file_has_and_arrays_of_jax_are_refused_in_words(given, said):
     with pytest.raises(StructureError, match=said):
-        io.structures_from(given)
+        structures_from(given)
