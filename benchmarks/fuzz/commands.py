@@ -122,7 +122,7 @@ def _checked(status: Any, out: str, err: str) -> list[str]:
 
 
 def _in_here(words: list[str]) -> tuple[Any, str, str]:
-    from kups_relax.cli import main
+    from kups_relax.cli._app import run
 
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace") for _ in range(2))
     status: Any = None
@@ -132,7 +132,7 @@ def _in_here(words: list[str]) -> tuple[Any, str, str]:
         contextlib.redirect_stderr(err),
     ):
         try:
-            main()
+            raise SystemExit(run())
         except SystemExit as end:
             status = end.code
     texts = []

@@ -121,7 +121,7 @@ VALUES: Mapping[str, Callable[[], Any]] = {
     "jax scalar": lambda: jnp.float32(0.5),
     "jax array": lambda: jnp.ones(2),
     "Path": lambda: pathlib.Path("nowhere.xyz"),
-    "function": lambda: lambda: None,
+    "function": lambda: lambda *_: 0.1,
     "raising function": lambda: _raises,
     "class": lambda: Hostile,
     "object": object,

@@ -11,7 +11,7 @@ from ase.build import molecule
 
 from kups_relax.data import Structure
 from kups_relax.errors import StructureError
-from kups_relax.io import Unreadable, structures_from
+from kups_relax.io import Unreadable, structures_from, to_atoms
 
 
 def _without(name: str) -> Callable[[Any], None]:
@@ -159,3 +159,17 @@ def test_arrays_that_only_have_the_names_of_a_readers_are_left_alone(
     [entry] = structures_from(atoms)
     expected = Unreadable if name == "atomtypes" and value.ndim == 1 else Structure
     assert isinstance(entry, expected), entry
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4", "i8", ">f8"])
+def test_results_are_not_rounded_to_the_dtype_of_positions_that_somebody_put_there(
+    dtype: str,
+) -> None:
+    """Relaxed positions went back into an array of bytes, and results were others' than said."""
+    atoms = Atoms("Ar2", [[0, 0, 0], [0, 0, 4]])
+    atoms.arrays["positions"] = atoms.positions.astype(dtype)
+    [entry] = structures_from(atoms)
+    assert isinstance(entry, Structure)
+    moved = [[0.1, 0.0, 0.0], [0.0, 0.0, 3.7]]
+    assert to_atoms(entry, moved).positions.tolist() == moved
+    assert atoms.positions.dtype == np.dtype(dtype)

@@ -193,6 +193,8 @@ def entry_from_structure(structure: Structure) -> Entry:
         if structure.atoms is not None and (problem := malformed(structure.atoms)) is not None:
             raise StructureError(f"the `atoms` of this Structure cannot be used: {problem}")
         structure = structure.plain()
+        if structure.atoms is not None:
+            structure = dataclasses.replace(structure, atoms=_in_float64(structure.atoms))
         structure.check()
         _check_atoms(structure)
         reason = None if structure.atoms is None else objection_to_atoms(structure.atoms)
@@ -228,6 +230,16 @@ def _check_atoms(structure: Structure) -> None:
                 f"the {name} of this Structure are {shown(own.tolist())}, and those of its `atoms` "
                 f"{shown(there.tolist())}; expected the same. Pass the Atoms it came from, or None."
             )
+
+
+def _in_float64(atoms: Any) -> Any:
+    """Return atoms whose positions can hold any position: somebody may have put other arrays there."""
+    positions = atoms.arrays["positions"]
+    if positions.dtype == np.float64:
+        return atoms
+    atoms = atoms.copy()
+    atoms.arrays["positions"] = np.array(positions, np.float64)
+    return atoms
 
 
 def malformed(atoms: Any) -> str | None:
