@@ -16,7 +16,7 @@ from kups_relax.io._invented import format_of, note_on, objection_to_file, objec
 from kups_relax.io._lines import text_lines
 from kups_relax.io._opening import content_size, head_of
 from kups_relax.io._processes import Worker, Workers
-from kups_relax.io._xyz import read_frames
+from kups_relax.io._xyz import NotXYZError, read_frames
 
 # Characters of an error of ASE's that are shown.
 _SHOWN = 200
@@ -139,7 +139,8 @@ def _guarded(read: Callable[[], Iterator[tuple[int, Any]]], name: str) -> Iterat
         elif known:
             raise
         else:
-            raise _unknown(type(error).__name__, str(error), name) from error
+            kind = "" if isinstance(error, NotXYZError) else type(error).__name__
+            raise _unknown(kind, str(error), name) from error
 
 
 def _here(path: Path, kind: str) -> Iterator[Any]:
@@ -216,6 +217,8 @@ def _died(worker: Worker, name: str, size: int) -> StructureError:
 
 
 def _unknown(kind: str, text: str, name: str) -> StructureError:
-    return StructureError(
-        f"{name}: ASE cannot read it as a structure file ({kind}: {text[:_SHOWN]}). {FORMATS}"
-    )
+    """Name what ended the reading of a file: the exception's kind, "" for one of ours, and text."""
+    problem = f"{kind}: {text[:_SHOWN]}" if kind else text
+    if kind == "UnicodeDecodeError":
+        problem = "it is not text in UTF-8; convert it"
+    return StructureError(f"{name}: ASE cannot read it as a structure file ({problem}). {FORMATS}")

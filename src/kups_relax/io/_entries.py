@@ -193,8 +193,8 @@ def entry_from_structure(structure: Structure) -> Entry:
         if structure.atoms is not None and (problem := malformed(structure.atoms)) is not None:
             raise StructureError(f"the `atoms` of this Structure cannot be used: {problem}")
         structure = structure.plain()
-        if structure.atoms is not None:
-            structure = dataclasses.replace(structure, atoms=_in_float64(structure.atoms))
+        if (atoms := _in_float64(structure.atoms)) is not structure.atoms:
+            structure = dataclasses.replace(structure, atoms=atoms)
         structure.check()
         _check_atoms(structure)
         reason = None if structure.atoms is None else objection_to_atoms(structure.atoms)
@@ -233,12 +233,11 @@ def _check_atoms(structure: Structure) -> None:
 
 
 def _in_float64(atoms: Any) -> Any:
-    """Return atoms whose positions can hold any position: somebody may have put other arrays there."""
-    positions = atoms.arrays["positions"]
-    if positions.dtype == np.float64:
+    """Return atoms whose array of positions, which somebody may have replaced, can hold any."""
+    if atoms is None or atoms.arrays["positions"].dtype == np.float64:
         return atoms
     atoms = atoms.copy()
-    atoms.arrays["positions"] = np.array(positions, np.float64)
+    atoms.arrays["positions"] = atoms.arrays["positions"].astype(np.float64)
     return atoms
 
 

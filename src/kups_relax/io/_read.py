@@ -1,5 +1,6 @@
 """From whatever chemists have to structures, in the caller's order."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -221,9 +222,12 @@ class Stream:
             properties = item.GetPropsAsDict(autoConvertStrings=False)
             label = title or label_in(properties) or default(_formula_of_mol(item))
             return entries_from_mol(item, label, self._embedding)
-        if (problem := malformed(item)) is not None:
-            return [Unreadable(id=default(None), reason=problem)]
-        label = label_in(item.info) or default(formula_of(item.numbers))
+        problem, formula = malformed(item), None
+        with contextlib.suppress(Exception):  # of Atoms whose parts were replaced by anything
+            formula = formula_of(item.numbers)
+        label = label_in(item.info) or default(formula)
+        if problem is not None:
+            return [Unreadable(id=label, reason=problem)]
         return [entry_from_atoms(item.copy(), label)]
 
     def _opener(self, path: Path, name: str) -> Callable[[], Iterable[Entry]]:

@@ -15,6 +15,10 @@ _DIGITS = 9
 _ISOTOPES = {"D": 2.01410177812, "T": 3.01604928199}
 
 
+class NotXYZError(ValueError):
+    """A text does not begin like an XYZ file."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Frame:
     """One frame as text.
@@ -41,14 +45,14 @@ def cut_frames(source: Iterable[str]) -> Iterator[Frame]:
         source: The lines of the file.
 
     Raises:
-        ValueError: The text does not begin like an XYZ file.
+        NotXYZError: The text does not begin like an XYZ file.
     """
     lines = _Lines(source)
     lines.skip_blank()
     line = lines.peek()
     if not _is_count(line):
         got = (line or "")[:40]
-        raise ValueError(f"expected the number of atoms on the first line, got {got!r}")
+        raise NotXYZError(f"expected the number of atoms on the first line, got {got!r}")
     while (line := lines.peek()) is not None:
         start = lines.number
         if not _is_count(line):
@@ -123,7 +127,7 @@ def read_frames(source: Iterable[str]) -> Iterator["tuple[int, ase.Atoms | str]"
         The line number where a frame begins, counted from 1, and its atoms, or what is wrong.
 
     Raises:
-        ValueError: The text does not begin like an XYZ file.
+        NotXYZError: The text does not begin like an XYZ file.
     """
     for frame in cut_frames(source):
         yield frame.line, frame.problem or _parsed(frame.text)
