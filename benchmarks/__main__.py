@@ -33,6 +33,7 @@ NAMES = (
     "noise",
     "neighbors",
     "large",
+    "stores",
     "constraints",
     "potentials",
     "inputs",
