@@ -116,7 +116,11 @@ def _write(path: pathlib.Path, sizes: list[int]) -> None:
     made = periodic.of_tests("made_stores")[0]
     writer, rng = store.Writer(path), np.random.default_rng(0)
     writer.create({**store.attributes(made.OPTIONS), "complete": False, "n_input": -1})
-    one = {n: made.made_record(0, rng, n_atoms=n) for n in set(sizes)}
+    one = {}
+    for n in set(sizes):
+        cube = np.stack(np.unravel_index(np.arange(n), [-int(-(n ** (1 / 3)) // 1)] * 3), axis=1)
+        record = made.made_record(0, rng, n_atoms=n)
+        one[n] = dataclasses.replace(record, positions=3.6 * cube + rng.uniform(size=(n, 3)))
     for number, n in enumerate(sizes):
         record = dataclasses.replace(one[n], number=number)
         writer.add(store.Row(record, "", b"\1" * 32))

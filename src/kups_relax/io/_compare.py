@@ -24,6 +24,9 @@ def same(one: Any, other: Any) -> bool:
 def _same(one: Any, other: Any) -> bool:
     if hasattr(one, "todict"):
         return type(one) is type(other) and _same(one.todict(), other.todict())
+    arrays = type(one) is type(other) is np.ndarray and one.dtype == other.dtype
+    if arrays and one.dtype.kind in "biuf":
+        return one.shape == other.shape and same_bits(one, other)
     one, other = _plain(one), _plain(other)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
@@ -39,6 +42,15 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, int | float) and isinstance(other, int | float):
         return one == other
     return type(one) is type(other) and bool(one == other)
+
+
+def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    """Compare numbers: NaN is equal to itself, whichever it is; -0 is not 0."""
+    if one.dtype.kind != "f":
+        return np.array_equal(one, other)
+    return np.array_equal(one, other, equal_nan=True) and np.array_equal(
+        np.signbit(one) & ~np.isnan(one), np.signbit(other) & ~np.isnan(other)
+    )
 
 
 def _plain(value: Any) -> Any:

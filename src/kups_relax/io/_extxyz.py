@@ -170,4 +170,5 @@ def _cells(rows: np.ndarray) -> list[str]:
     kind = rows.dtype.kind
     if kind == "b":
         return [" ".join("T" if v else "F" for v in row) for row in rows.tolist()]
-    return [" ".join(v if kind in "US" else repr(v) for v in row) for row in rows.tolist()]
+    text = str if kind in "US" else repr
+    return [" ".join(map(text, row)) for row in rows.tolist()]

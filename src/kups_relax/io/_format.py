@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from kups_relax.io._compare import same
+from kups_relax.io._compare import same, same_bits
 from kups_relax.io._content import BOOKKEEPING, STANDARD, Item, items_of, plain_geometry, with_items
 from kups_relax.io._left_out import LeftOut
 
@@ -78,8 +78,8 @@ class Format(abc.ABC):
         """Compare elements, positions and cell, to the digits that the format has."""
         return (
             np.array_equal(one.numbers, back.numbers)
-            and _same_bits(one.positions, back.positions)
-            and _same_bits(one.cell.array, back.cell.array)
+            and same_bits(one.positions, back.positions)
+            and same_bits(one.cell.array, back.cell.array)
             and np.array_equal(one.pbc, back.pbc)
         )
 
@@ -197,13 +197,6 @@ def moving(constraints: list[Any], n: int) -> np.ndarray | None:
         else:
             return None
     return mask
-
-
-def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
-    """NaN is equal to itself, whichever it is; -0 is not 0."""
-    return np.array_equal(one, other, equal_nan=True) and np.array_equal(
-        np.signbit(one) & ~np.isnan(one), np.signbit(other) & ~np.isnan(other)
-    )
 
 
 @contextlib.contextmanager
