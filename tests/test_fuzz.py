@@ -15,7 +15,14 @@ from kups_relax.errors import StructureError
 
 # Seeds and cases, which take a minute in all, start included. These commands have no pipe for a
 # store: opening one waits for whoever writes into it.
-SHORT = {"structures": (1, 250), "files": (1, 250), "smiles": (1, 150), "commands": (3, 25)}
+SHORT = {
+    "structures": (5, 400),
+    "files": (5, 900),
+    "smiles": (5, 300),
+    "commands": (5, 200),
+    "options": (5, 800),
+    "stores": (5, 120),
+}
 
 
 def _raises(error: BaseException) -> Any:
@@ -99,8 +106,5 @@ def test_odd_inputs_end_in_words(generator: str) -> None:
         pytest.importorskip("rdkit", reason="SMILES and Mols need RDKit")
     seed, n = SHORT[generator]
     figures = _pool.run(generator, n, seed=seed, limit=60.0).figures()
-    # ASE's parsers speak through readers of files.
-    kinds = (
-        ("hang", "crash", "wrong") if generator == "files" else ("raw", "hang", "crash", "wrong")
-    )
+    kinds = ("raw", "hang", "crash", "wrong")
     assert {kind: figures[kind] for kind in kinds} == dict.fromkeys(kinds, 0), figures["examples"]
