@@ -94,7 +94,7 @@ def price() -> dict[str, Any]:
 @contextlib.contextmanager
 def _unchecked() -> Iterator[None]:
     """Have stores without checksums, and reads without checks."""
-    from kups_relax.store import _file, _layout, _store
+    from kups_relax.store import _file, _layout, _structure
 
     filters = _layout.filters
 
@@ -104,7 +104,7 @@ def _unchecked() -> Iterator[None]:
     with (
         mock.patch.object(_layout, "filters", without),
         mock.patch.object(_file, "_check_dataset", return_value=None),
-        mock.patch.object(_store._Structure, "is_whole", return_value=True),
+        mock.patch.object(_structure.Structure, "is_whole", return_value=True),
     ):
         yield
 

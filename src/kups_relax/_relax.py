@@ -14,7 +14,8 @@ import numpy as np
 
 from kups_relax import coordinates, io, optimizers, potentials
 from kups_relax._checks import DTYPE, FLAG, SEED, FileName, Flag, Number, Whole, refuse_loops
-from kups_relax._keep import Keeper, keeper
+from kups_relax._keep import Keeper
+from kups_relax._keeper import keeper
 from kups_relax._log import log
 from kups_relax._progress import Progress
 from kups_relax._record import Record

@@ -96,14 +96,14 @@ def test_a_sink_that_raises(
     path: Path, undisturbed: kr.Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = itertools.count()
-    add = _keep._Stored.add
+    add = _keep.Stored.add
 
     def add_some(self: Any, record: Any) -> None:
         add(self, record)
         if next(counted) == 20:
             raise Broken
 
-    monkeypatch.setattr(_keep._Stored, "add", add_some)
+    monkeypatch.setattr(_keep.Stored, "add", add_some)
     with pytest.raises(Broken):
         run(path)
     monkeypatch.undo()

@@ -11,13 +11,14 @@ from typing import Any, Self
 import numpy as np
 
 from kups_relax import io
-from kups_relax._record import Record, energies, fingerprint, frame_atoms
+from kups_relax._record import Record, frame_atoms
 from kups_relax._result import NO_TRAJECTORY, Results
 from kups_relax.errors import DamagedError, OptionError, shown
 from kups_relax.relaxation import Frame, Status
-from kups_relax.store._extras import add_extras, topology_in
+from kups_relax.store._extras import topology_in
 from kups_relax.store._file import StoreFile
 from kups_relax.store._layout import OPTIONS, VERSIONS
+from kups_relax.store._structure import MAIN, Structure
 
 # Structures that are read at once: few for who wants few, and up to so many, or so many bytes.
 _FEWEST, _MOST = 256, 1 << 14
@@ -27,18 +28,6 @@ _ATOM, _OBJECTS = 52, 2000
 _ATOMS = ("atoms/numbers", "atoms/positions", "atoms/forces")
 _STATUSES = frozenset(s.label for s in Status if s not in (Status.EMPTY, Status.RUNNING))
 _FRAMES = ("step", "energy", "fmax", "free_energy", "cell")
-# Columns that Atoms and their fingerprints are made of.
-_MAIN = (
-    "energy",
-    "free_energy",
-    "fmax",
-    "stress",
-    "cell",
-    "pbc",
-    "n_steps",
-    "status",
-    "fingerprint",
-)
 
 
 def open_store(path: str | os.PathLike[str]) -> "Store":
@@ -349,15 +338,15 @@ class Store(Results):
             yield rows[first:last]
             first, most = last, min(2 * most, _MOST)
 
-    def _read(self, rows: np.ndarray) -> Iterator["_Structure"]:
+    def _read(self, rows: np.ndarray) -> Iterator[Structure]:
         """Read structures, some at a time, and compare each with its fingerprint."""
         file = self._file
         for part in self._batches(rows):
-            main = {name: file.at(name, part) for name in _MAIN}
+            main = {name: file.at(name, part) for name in MAIN}
             atoms = file.pieces(_ATOMS, part)
             ids, extras = file.texts("id", part), file.texts("extras", part)
             for k in range(len(part)):
-                one = _Structure(
+                one = Structure(
                     id=ids[k],
                     extras=extras[k],
                     main={name: values[k] for name, values in main.items()},
@@ -398,66 +387,3 @@ class _Atoms(Sequence[Any]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} Atoms of {self._store.path}>"
-
-
-class _Structure:
-    """What one structure has in the tables that Atoms are made of."""
-
-    def __init__(
-        self,
-        *,
-        id: str,
-        extras: str,
-        main: Mapping[str, Any],
-        numbers: np.ndarray,
-        positions: np.ndarray,
-        forces: np.ndarray,
-    ) -> None:
-        self.id, self.numbers, self.positions = id, numbers, positions
-        self.cell, self.pbc = main["cell"], main["pbc"].astype(bool)
-        self._extras, self._main, self._forces = extras, main, forces
-
-    @functools.cached_property
-    def results(self) -> dict[str, Any]:
-        """Energy, forces, and, where there are such, stress and free energy."""
-        energy, stress = float(self._main["energy"]), self._main["stress"]
-        if not np.isfinite(energy):
-            return {}
-        free_energy = float(self._main["free_energy"])
-        return {
-            "energy": energy,
-            "forces": self._forces,
-            **({} if np.isnan(stress).all() else {"stress": stress}),
-            **({} if np.isnan(free_energy) else {"free_energy": free_energy}),
-        }
-
-    def is_whole(self) -> bool:
-        """Compare the results with their fingerprint."""
-        main, results = self._main, self.results
-        made = fingerprint(
-            self.positions,
-            self.cell,
-            results.get("forces"),
-            results.get("stress"),
-            energies(main["energy"], main["fmax"], results.get("free_energy")),
-            f"{main['n_steps']} {main['status'].decode(errors='replace')}",
-        )
-        return made.encode() == main["fingerprint"]
-
-    def atoms(self) -> Any:
-        """Put the structure together, as `Record.atoms` does."""
-        from ase import Atoms
-
-        atoms = Atoms(
-            numbers=self.numbers.astype(int),
-            positions=self.positions,
-            cell=self.cell,
-            pbc=self.pbc,
-        )
-        add_extras(atoms, self._extras)
-        io.label(atoms, self.id)
-        atoms.info["status"] = self._main["status"].decode()
-        if self.results:
-            r = self.results
-            io.attach(atoms, r["energy"], r["forces"], r.get("stress"), r.get("free_energy"))
-        return atoms
