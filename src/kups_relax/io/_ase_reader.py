@@ -22,7 +22,7 @@ Answer: TypeAlias = tuple[str, Any]
 # Memory that reading may take: bytes, and bytes for each of the file's content.
 MEMORY, MEMORY_EACH = 1 << 29, 32
 # Processor time that reading may take: seconds, and bytes in each further one.
-SECONDS, BYTES_A_SECOND = 60, 100_000
+SECONDS, BYTES_A_SECOND = 20, 100_000
 
 _MODULES = (".py", ".pyc", ".so")
 # What readers have no business with, as `sys.audit` names it.
