@@ -67,7 +67,7 @@ def test_a_loop_without_end_is_ended(
     program = tmp_path / "reader.py"
     text = Path(_ase_reader.__file__).read_text()
     assert text.count("SECONDS, BYTES_A_SECOND = 20,") == 1
-    program.write_text(text.replace("BYTES_A_SECOND = 60,", "BYTES_A_SECOND = 0,"))
+    program.write_text(text.replace("BYTES_A_SECOND = 20,", "BYTES_A_SECOND = 0,"))
     monkeypatch.setattr(_ase_files, "_workers", _ase_files.Workers(str(program)))
     (tmp_path / name).write_text(ENDLESS[name])
     assert "did not finish with it within 20 s of processor time" in refusal(tmp_path / name)
