@@ -9,6 +9,7 @@ import traceback
 
 from benchmarks.fuzz import GENERATORS, present
 from benchmarks.fuzz._pool import run
+from benchmarks.report import RESULTS, save
 
 
 def main() -> None:
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument(
         "--only", type=int, metavar="INDEX", help="repeat one case, in this process"
     )
+    parser.add_argument("--save", action="store_true", help="put it among the results on record")
     given = parser.parse_args()
     if given.only is not None and os.environ.get("PYTHONHASHSEED") != "0":
         # As the workers have it: some seeds are what sets give.
@@ -33,6 +35,10 @@ def main() -> None:
     n = n if given.n is None else given.n
     tally = run(given.generator, n, seed=given.seed, start=given.start, limit=limit)
     print(json.dumps(tally.figures(), indent=1))
+    if given.save:
+        path = RESULTS / "fuzz.json"
+        known = json.loads(path.read_text())["figures"] if path.exists() else {}
+        save("fuzz", {**known, given.generator: {"seed": given.seed, **tally.figures()}})
 
 
 def repeat(generator: str, seed: int, index: int) -> None:
