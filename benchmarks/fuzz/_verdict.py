@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import ase
+import optax
 
 import kups_relax
 from kups_relax.errors import KupsRelaxError
@@ -24,9 +25,11 @@ _RAW = re.compile(
     r"|StopIteration|LinAlgError|NotImplementedError|FloatingPointError|Unicode\w*Error"
     r"|ArgumentError|error|XlaRuntimeError|JaxRuntimeError)\b: ?"
 )
-# RDKit raises from C++, below the last frame of Python, which is ours.
-_OF_RDKIT = re.compile(r"RDKit|ETKDG")
-_OURS, _ASE = Path(kups_relax.__file__).parent, Path(ase.__file__).parent
+# RDKit raises from C++, below the last frame of Python, which is ours; so do functions and classes
+# that optimizers of others were built with and that take other arguments.
+_OF_OTHERS = re.compile(r"RDKit|ETKDG|makes no steps of gradients of many structures")
+_OURS = Path(kups_relax.__file__).parent
+_ASE, _OPTAX = Path(ase.__file__).parent, Path(optax.__file__).parent
 _BENCHMARKS = Path(__file__).parents[1]
 _SHOWN = 600
 
@@ -89,7 +92,7 @@ def _judged(call: Callable[[], Any]) -> Finding:
     for reason in reasons:
         if not reason.strip():
             return Finding("raw", "a message is empty")
-        if _RAW.search(reason) and not _OF_RDKIT.search(reason):
+        if _RAW.search(reason) and not _OF_OTHERS.search(reason):
             where = _raised_by_us(call, reason)
             if where is not None:
                 return Finding("raw", f"{where}: {reason}"[:_SHOWN])
@@ -115,7 +118,7 @@ def _raised_by_us(call: Callable[[], Any], reason: str) -> str | None:
     """Return where kups_relax raised the exception that a message quotes; None: others did.
 
     The call is repeated under a tracer: an exception belongs to the innermost of our own files, of
-    ASE's and of the benchmarks' (user code) on the stack where it was raised.
+    ASE's, of optax's and of the benchmarks' (user code) on the stack where it was raised.
     """
     ours: list[tuple[str, str]] = []
     spoken = " ".join(reason.split())
@@ -151,6 +154,8 @@ def _owners(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         # A file of the user's own lies in the working folder.
-        if any(path.is_relative_to(root) for root in (_OURS, _ASE, _BENCHMARKS, Path.cwd())):
+        if any(
+            path.is_relative_to(root) for root in (_OURS, _ASE, _OPTAX, _BENCHMARKS, Path.cwd())
+        ):
             yield frame
         frame = frame.f_back

@@ -14,6 +14,7 @@ import optax
 from ase.calculators.emt import EMT
 
 import kups_relax as kr
+from benchmarks.fuzz._verdict import UserError
 
 
 class Hostile:
@@ -40,7 +41,7 @@ class Silent:
 
 
 def _raises(*_: Any) -> Any:
-    raise RuntimeError("not to be called")
+    raise UserError("not to be called")
 
 
 class Unhashable(list):
@@ -123,7 +124,7 @@ VALUES: Mapping[str, Callable[[], Any]] = {
     "Path": lambda: pathlib.Path("nowhere.xyz"),
     "function": lambda: lambda *_: 0.1,
     "raising function": lambda: _raises,
-    "class": lambda: Hostile,
+    "class": lambda: Silent,
     "object": object,
     "hostile": Hostile,
     "unhashable": lambda: Unhashable([1]),

@@ -126,6 +126,8 @@ class Stored(Keeper):
         self._checkpoint = path.with_name(f"{path.name}.checkpoint")
         self._left_out = io.LeftOut(path, "a store")
         self._done: dict[int, bytes] = {}
+        # Problems with the checkpoint that were told.
+        self._told: set[str] = set()
         attributes = store.attributes(options)
         options = json.loads(attributes["options"])
         resume = resume and path.exists()
@@ -206,7 +208,11 @@ class Stored(Keeper):
             self._check_checkpoint()
             write_checkpoint(self._checkpoint, self._run, saved)
         except (OSError, StoreError) as error:
-            log.warning("%s cannot be written: %s", self._checkpoint, why_not_written(error))
+            problem = why_not_written(error)
+            # Once for each problem: names of temporary files differ each time.
+            if (kind := problem.split("'")[0]) not in self._told:
+                self._told.add(kind)
+                log.warning("%s cannot be written: %s", self._checkpoint, problem)
 
     def saved(self) -> Sequence[Saved]:
         """Return the saved tiles that hold structures which are not finished."""
