@@ -19,6 +19,7 @@ from store_cases import assert_same_results, prompt
 import kups_relax as kr
 from helpers import argon, argon_clusters
 from kups_relax.errors import StoreError
+from kups_relax.report import write_report
 from kups_relax.store import _layout, _writer
 
 CLUSTERS = argon_clusters([3, 5, 2, 8, 4, 6, 3, 6, 7, 2] * 3)
@@ -363,3 +364,19 @@ def test_an_old_store_is_lost_only_to_a_new_structure(tmp_path):
     again = kr.relax(kr.open(path), argon(), output=path, overwrite=True)
     assert again.converged.all()
     assert again.n_steps.tolist() == [0, 0]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["out.h5", "out.extxyz", "out.html"])
+def test_an_output_that_is_a_pipe_is_refused_and_not_waited_for(
+    path: Path, name: str, overwrite: bool
+) -> None:
+    pipe = path.with_name(name)
+    os.mkfifo(pipe)
+    with pytest.raises(StoreError, match="is a pipe or a device"):
+        if name == "out.html":
+            write_report(run(path, CLUSTERS[:2]), pipe, overwrite=overwrite)
+        else:
+            run(pipe, CLUSTERS[:2], overwrite=overwrite)
+    assert pipe.is_fifo()

@@ -161,6 +161,8 @@ def check_place(path: Path, *, overwrite: bool) -> None:
         raise StoreError(f"{str(path)!r} cannot be written: {objection}")
     if path.is_dir():
         raise StoreError(f"{str(path)!r} is a directory; expected the name of a file in it.")
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{str(path)!r} is a pipe or a device; expected the name of a file.")
     if path.exists() and not overwrite:
         raise StoreError(
             f"{str(path)!r} exists and would be lost. Choose another name, remove it, or allow it "

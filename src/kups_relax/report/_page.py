@@ -264,6 +264,9 @@ def _above_lowest(energies: np.ndarray) -> np.ndarray:
 
 
 def _is_report(path: Path) -> bool:
+    if not path.is_file():
+        # To open a pipe would wait for its other end.
+        return False
     try:
         with path.open("rb") as file:
             return _GENERATOR.encode() in file.read(1000)
