@@ -177,8 +177,3 @@ def test_a_summary_counts_parts(tmp_path):
     assert facts["with_trajectory"] == ["made-1"]
     assert facts["first_finished"] == records[1].finished
     assert facts["n_steps"]["most"] == max(r.n_steps for r in records[1:])
-
-
-@pytest.mark.parametrize("seconds", [np.nan, np.inf, 1e300, -1e300])
-def test_a_time_that_no_clock_shows_is_told(seconds):
-    assert kr.store.when(seconds) == "at no known time"

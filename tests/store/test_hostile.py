@@ -18,6 +18,7 @@ import kups_relax as kr
 from helpers import argon_clusters
 from kups_relax.errors import StoreError
 from kups_relax.relaxation import write_checkpoint
+from kups_relax.report import write_report
 from kups_relax.store import _extras, _layout, _writer
 from made_stores import made_record, made_records, made_store
 from support.crossing import first
@@ -384,6 +385,15 @@ def test_a_status_and_an_optimizer_that_do_not_exist(path: Path) -> None:
         store.status  # noqa: B018
     with pytest.raises(StoreError, match="run/options is damaged"):
         store.optimizer  # noqa: B018
+
+
+@pytest.mark.parametrize("time", [np.nan, np.inf, 1e300, -1.0])
+def test_a_time_that_no_clock_shows_is_told(path: Path, time: float) -> None:
+    made_store(path, made_records(3))
+    with h5py.File(path, "r+", libver=_layout.LIBVER) as file:
+        file["structures/finished"][1] = time
+    with pytest.raises(StoreError, match="structures/finished has times that no clock shows"):
+        write_report(kr.open(path), path.with_suffix(".html"))
 
 
 # Damage

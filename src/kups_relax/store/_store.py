@@ -26,6 +26,8 @@ _BYTES = 1 << 26
 # Bytes of an atom (element, position, force), and of a structure without them, as Python objects.
 _ATOM, _OBJECTS = 52, 2000
 _ATOMS = ("atoms/numbers", "atoms/positions", "atoms/forces")
+# Seconds since 1970 that are still a date: the year 9999.
+_LATEST = 253_370_764_800.0
 _STATUSES = frozenset(s.label for s in Status if s not in (Status.EMPTY, Status.RUNNING))
 _FRAMES = ("step", "energy", "fmax", "free_energy", "cell")
 
@@ -277,7 +279,13 @@ class Store(Results):
     @functools.cached_property
     def finished(self) -> np.ndarray:
         """(n,) float64: when each structure was finished, seconds since 1970."""
-        return self._column("finished")
+        found = self._column("finished")
+        if not ((found >= 0) & (found < _LATEST)).all():
+            raise DamagedError(
+                f"{str(self.path)!r}: structures/finished has times that no clock shows; expected "
+                "seconds since 1970."
+            )
+        return found
 
     @functools.cached_property
     def _n_frames(self) -> np.ndarray:

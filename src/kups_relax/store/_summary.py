@@ -39,12 +39,8 @@ def summary(store: Store) -> dict[str, Any]:
 
 
 def when(seconds: float) -> str:
-    """Write seconds since 1970 as a date; a file of somebody else may have any number there."""
-    try:
-        date = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    except (ValueError, OverflowError, OSError):
-        return "at no known time"
-    return f"{date:%Y-%m-%d %H:%M:%S} UTC"
+    """Write seconds since 1970 as a date."""
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _spread(values: np.ndarray) -> dict[str, float] | None:
