@@ -357,3 +357,8 @@ def test_the_formula_stands_once_in_what_is_said_of_a_structure() -> None:
 def test_names_that_no_file_has_and_arrays_of_jax_are_refused_in_words(given, said):
     with pytest.raises(StructureError, match=said):
         structures_from(given)
+
+
+def test_a_missing_file_whose_name_is_not_utf_8_is_missing():
+    with pytest.raises(StructureError, match="there is no such file"):
+        structures_from("\udce9.xyz")

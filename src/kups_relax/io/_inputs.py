@@ -260,7 +260,7 @@ def _missing(path: Path) -> str:
 
 def _is_smiles(text: str) -> bool:
     """Tell by RDKit, where it is installed, and never from what is surely a path."""
-    if len(text) > _LONGEST or text.startswith((".", "/", "~")):
+    if len(text) > _LONGEST or text.startswith((".", "/", "~")) or not text.isascii():
         return False
     try:
         from rdkit import Chem, rdBase
