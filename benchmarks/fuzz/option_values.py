@@ -15,6 +15,7 @@ from ase.calculators.emt import EMT
 
 import kups_relax as kr
 from benchmarks.fuzz._verdict import UserError
+from benchmarks.odd_cases import Odd
 
 
 class Hostile:
@@ -25,18 +26,6 @@ class Hostile:
 
     __repr__ = __str__ = __eq__ = __bool__ = __len__ = __iter__ = __float__ = __int__ = _raise
     __index__ = __array__ = __fspath__ = __lt__ = __gt__ = __le__ = __ge__ = __getitem__ = _raise
-    __hash__ = None  # pyright: ignore
-
-
-class Silent:
-    """An object that cannot be shown or compared; NumPy takes it for one."""
-
-    def __repr__(self) -> str:
-        raise RuntimeError("not to be shown")
-
-    def __eq__(self, other: object) -> bool:
-        raise RuntimeError("not to be compared")
-
     __hash__ = None  # pyright: ignore
 
 
@@ -112,11 +101,11 @@ VALUES: Mapping[str, Callable[[], Any]] = {
     "np.datetime64": lambda: np.datetime64("2020-01-01"),
     "0-d array": lambda: np.array(0.5),
     "0-d int array": lambda: np.array(3),
-    "0-d object array": lambda: np.array(Silent(), object),
+    "0-d object array": lambda: np.array(Odd(), object),
     "array": lambda: np.array([0.5, 1.0]),
     "empty array": lambda: np.zeros(0),
     "2-d array": lambda: np.ones((3, 3)),
-    "object array": lambda: np.array([None, {}, Silent()], object),
+    "object array": lambda: np.array([None, {}, Odd()], object),
     "structured array": lambda: np.zeros(2, [("a", "f8")]),
     "masked array": lambda: np.ma.masked_array([1.0, 2.0], [True, False]),
     "jax scalar": lambda: jnp.float32(0.5),
@@ -124,7 +113,7 @@ VALUES: Mapping[str, Callable[[], Any]] = {
     "Path": lambda: pathlib.Path("nowhere.xyz"),
     "function": lambda: lambda *_: 0.1,
     "raising function": lambda: _raises,
-    "class": lambda: Silent,
+    "class": lambda: Odd,
     "object": object,
     "hostile": Hostile,
     "unhashable": lambda: Unhashable([1]),

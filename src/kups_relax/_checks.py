@@ -27,7 +27,7 @@ class Number:
         above: It must be greater.
         least: It must not be less.
         below: It must be less.
-        none: Whether None is allowed.
+        none: True if None is allowed.
         otherwise: Ends the message: a unit, what else is allowed, why.
     """
 
@@ -75,7 +75,7 @@ class Whole:
     Attributes:
         least: It must not be less.
         most: It must not be greater.
-        none: Whether None is allowed.
+        none: True if None is allowed.
     """
 
     least: int = 0
@@ -107,7 +107,7 @@ class Flag:
     """True or False, of Python or NumPy.
 
     Attributes:
-        none: Whether None is allowed.
+        none: True if None is allowed.
     """
 
     none: bool = False
@@ -154,8 +154,8 @@ class FileName:
     """The name of a file, as text or a path.
 
     Attributes:
-        none: Whether None is allowed.
-        opened: Whether what can be written to is allowed.
+        none: True if None is allowed.
+        opened: True if an open file is allowed.
     """
 
     none: bool = False

@@ -1,4 +1,4 @@
-"""What becomes of results while a run goes on: kept in memory, or in a store as they come."""
+"""Results of a run in progress, kept in memory or written to a store as structures finish."""
 
 import abc
 import contextlib
@@ -108,7 +108,7 @@ class Memory(Keeper):
 class Stored(Keeper):
     """Keeps all in an HDF5 file."""
 
-    # Whether the file is there before anything is finished.
+    # True: the file is created before the first structure finishes.
     _at_once = True
 
     def __init__(
@@ -157,8 +157,8 @@ class Stored(Keeper):
         """
         if os.path.lexists(self._checkpoint) and not is_checkpoint(self._checkpoint):
             raise StoreError(
-                f"{str(self._checkpoint)!r} is no checkpoint of a run, or a link, and would be "
-                "lost. Remove it if it is not needed, choose another output, or leave "
+                f"{str(self._checkpoint)!r} is a link, or a file that no run wrote, and would be "
+                "overwritten. Remove it if it is not needed, choose another output, or leave "
                 "checkpoint=None."
             )
 

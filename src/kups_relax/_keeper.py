@@ -1,4 +1,4 @@
-"""Choose what keeps the results of a run; keep those of files that are written at the end."""
+"""Choice of the object that keeps results; the one for files that are written at the end."""
 
 import os
 import shlex
@@ -57,22 +57,13 @@ class _File(Stored):
         self,
         path: Path,
         options: Mapping[str, Any],
-        *,
-        overwrite: bool,
-        resume: bool,
-        checkpoint: bool,
+        **choices: bool,
     ) -> None:
         self._output, self._options = path, options
-        # Of the structures that an earlier run finished, what was read.
+        # Inputs of the structures that an earlier run finished.
         self._known: dict[int, io.Entry] = {}
         self._records: dict[int, Record] = {}
-        super().__init__(
-            io.store_of(path),
-            options,
-            overwrite=overwrite,
-            resume=resume,
-            checkpoint=checkpoint,
-        )
+        super().__init__(io.store_of(path), options, **choices)
 
     def _check_place(self, *, overwrite: bool) -> None:
         self._check_beside()

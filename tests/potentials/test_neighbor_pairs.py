@@ -188,8 +188,13 @@ def alloys() -> list[Atoms]:
 
 
 @pytest.mark.exact
-def test_mixtures_get_in_a_batch_what_they_get_alone():
-    report = kr.verify(alloys()[:3], MIXED["lj"], draws=3, max_steps=12, fmax=1e-4)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_mixtures_get_in_a_batch_what_they_get_alone(dtype):
+    """Of 36 atoms, and of 16."""
+    mixtures = [alloys()[2].repeat((1, 3, 1)), alloys()[1].repeat((1, 2, 1))]
+    mixtures.append(alloys()[0].repeat((3, 3, 1)))
+    assert [len(atoms) for atoms in mixtures] == [36, 16, 36]
+    report = kr.verify(mixtures, MIXED["lj"], draws=3, max_steps=12, fmax=1e-4, dtype=dtype)
     assert report.ok, report
 
 

@@ -1,16 +1,13 @@
 """Optimizers under ASE's names, with ASE's arguments and defaults."""
 
 from collections.abc import Callable
-from os import PathLike
 from typing import IO, Any
 
 from kups_relax import optimizers
 from kups_relax._checks import FLAG, NOT_NEGATIVE, POSITIVE
 from kups_relax.ase._lbfgs import LBFGS
-from kups_relax.ase._optimizer import Optimizer
+from kups_relax.ase._optimizer import File, Optimizer
 from kups_relax.errors import OptionError, shown
-
-File = str | PathLike[str]
 
 
 class BFGS(Optimizer):

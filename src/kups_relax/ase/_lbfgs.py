@@ -1,16 +1,13 @@
 """L-BFGS under ASE's name, with ASE's arguments and defaults."""
 
 import dataclasses
-from os import PathLike
 from typing import IO, Any
 
 from kups_relax import optimizers
 from kups_relax._checks import FLAG, POSITIVE
-from kups_relax.ase._optimizer import Optimizer
+from kups_relax.ase._optimizer import File, Optimizer
 from kups_relax.errors import OptionError, shown
 from kups_relax.optimizers import Chain, MaxStepSize, Scale, ScaleByAseLbfgs, ZoomLineSearch
-
-File = str | PathLike[str]
 
 
 class LBFGS(Optimizer):
@@ -21,19 +18,15 @@ class LBFGS(Optimizer):
     ase_optimize_test.py` counts them). Everything else is as `Optimizer` says.
 
     Args:
-        atoms: What to optimize.
-        restart: File for the optimizer's state, read if it exists.
-        logfile: File or its name; "-" for stdout; None for no log.
-        trajectory: Trajectory, or the name of its file.
+        atoms, restart, logfile, trajectory, **kwargs: As in `Optimizer`.
         maxstep: Longest move of an atom in a step, Angstrom; at most 1. None: 0.2.
         memory: Steps remembered. None: 100, or 16 for "lbfgs".
         damping: Factor on each step.
         alpha: Initial curvature, eV/Angstrom^2. None: 70.
-        use_line_search: Whether to search along each direction for a step that fulfils the strong
-            Wolfe conditions, with the constants of ASE's `LBFGSLineSearch`: see
-            `kups_relax.optimizers.ZoomLineSearch`.
+        use_line_search: True searches along each direction for a step that fulfils the strong Wolfe
+            conditions, with the constants of ASE's `LBFGSLineSearch`, as
+            `kups_relax.optimizers.ZoomLineSearch` does.
         optimizer: "ase-lbfgs" or "lbfgs".
-        **kwargs: `append_trajectory`, `master`, `comm`, `loginterval`, as in ASE.
 
     Raises:
         OptionError: An option has a value that makes no sense.

@@ -134,7 +134,7 @@ class Optimizer(AseOptimizer):
             steps: Moves allowed to this call.
 
         Returns:
-            Whether it was reached.
+            True if it was reached.
 
         Raises:
             OptionError: An option has a value that makes no sense.

@@ -24,7 +24,7 @@ _LOOK = 0.1
 _asked: BaseException | None = None
 # Says what is left of a run that is stopped; None before there is something to save.
 _last_words: Callable[[], str] | None = None
-# Whether Python dropped the exception.
+# True after Python dropped the exception.
 _lost = False
 
 

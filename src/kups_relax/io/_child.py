@@ -1,4 +1,4 @@
-"""What the processes of `Workers` run: one program, request by request.
+"""Main loop of the processes of `Workers`: one program answers request after request.
 
 The process runs this file by its path. It imports neither the rest of the package nor JAX, so that
 it is there in half a second.

@@ -245,7 +245,7 @@ class _Search:
 
     def _named(self, i: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Say which atom each image is of, and which cells it is away; without atoms themselves."""
-        # An atom is no neighbour of itself, where it stands.
+        # Leave out the pair of an atom and itself in the same cell.
         other = self._home[i] != image
         i, image = i[other], image[other]
         j, shifts = self._owners[image], self._steps[image]

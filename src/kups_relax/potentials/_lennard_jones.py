@@ -61,17 +61,17 @@ class LennardJones(PairPotential):
         check_cutoff(self)
 
     def of_atoms(self, structure: Structure) -> np.ndarray:
-        """See `PairPotential.of_atoms`: epsilon and sigma."""
+        """Return epsilon and sigma of each atom, (2, n_atoms), eV and Angstrom."""
         return parameters_of("LennardJones", self, ("epsilon", "sigma"), structure)
 
     def mixed(self, a: np.ndarray, b: np.ndarray) -> Sequence[np.ndarray]:
-        """See `PairPotential.mixed`."""
+        """Return 4 epsilon and sigma squared of each pair, by the Lorentz-Berthelot rules."""
         return 4 * np.sqrt(a[0] * b[0]), ((a[1] + b[1]) / 2) ** 2
 
     def pair(
         self, r2: jax.Array, epsilon4: jax.Array, sigma2: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """See `PairPotential`."""
+        """Return the energy of each pair and its slope in r2."""
         inverse = 1.0 / r2
         x2 = sigma2 * inverse
         x6 = x2 * x2 * x2

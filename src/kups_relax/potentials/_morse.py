@@ -62,17 +62,17 @@ class Morse(PairPotential):
             object.__setattr__(self, "onset", 0.7 * self.cutoff)
 
     def of_atoms(self, structure: Structure) -> np.ndarray:
-        """See `PairPotential.of_atoms`: epsilon, r0 and rho0."""
+        """Return epsilon (eV), r0 (Angstrom) and rho0 of each atom, (3, n_atoms)."""
         return parameters_of("Morse", self, ("epsilon", "r0", "rho0"), structure)
 
     def mixed(self, a: np.ndarray, b: np.ndarray) -> Sequence[np.ndarray]:
-        """See `PairPotential.mixed`."""
+        """Return epsilon (geometric mean), rho0 (mean) and 1/r0 (of the mean) of each pair."""
         return np.sqrt(a[0] * b[0]), (a[2] + b[2]) / 2, 2 / (a[1] + b[1])
 
     def pair(
         self, r2: jax.Array, epsilon: jax.Array, rho0: jax.Array, per_r0: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """See `PairPotential`."""
+        """Return the energy of each pair and its slope in r2."""
         r = jnp.sqrt(r2)
         x = jnp.exp(-rho0 * (r * per_r0 - 1.0))
         energy = epsilon * (x * x - (x + x))

@@ -57,7 +57,7 @@ class PairPotential(Potential):
 
     @property
     def too_large(self) -> str:
-        """See `EnergyModel.too_large`."""
+        """Advice for a structure that memory does not hold: a cutoff, where there is none."""
         if self.cutoff is not None:
             return super().too_large
         kind = type(self).__name__
@@ -102,17 +102,17 @@ class PairPotential(Potential):
         return self
 
     def fields(self) -> Mapping[str, Field]:
-        """See `Potential.fields`."""
+        """Lay out one matrix of all pairs for each parameter."""
         return {name: Field(("pairs",)) for name in self.parameter_names}
 
     def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
-        """See `Potential.prepare`."""
+        """Mix the parameters of all pairs of atoms, (n_atoms, n_atoms) each."""
         own = self.of_atoms(structure)
         mixed = self.mixed(own[:, :, None], own[:, None])
         return dict(zip(self.parameter_names, mixed, strict=True))
 
     def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
-        """See `Potential.evaluate`."""
+        """Sum over all pairs of atoms, each once."""
         del cell
         parameters = [terms[name] for name in self.parameter_names]
         got = all_pairs(positions, terms.counts["atoms"], self.pair, *parameters)
@@ -126,7 +126,7 @@ class NeighborPairs(Potential):
 
     Attributes:
         of: The pair potential.
-        mixed: Whether atoms of the structure have different parameters.
+        mixed: True if atoms of the structure differ in their parameters.
     """
 
     of: PairPotential
@@ -139,26 +139,26 @@ class NeighborPairs(Potential):
 
     @property
     def coarse(self) -> Mapping[str, int]:
-        """See `EnergyModel.coarse`."""
+        """Padding growth of the neighbour list's axes."""
         return LIST_COARSE
 
     @property
     def slack(self) -> float:
-        """See `EnergyModel.slack`."""
+        """Displacement up to which the list stays valid: half the skin, Angstrom."""
         return self.of.skin / 2
 
     @property
     def reach(self) -> float:
-        """See `EnergyModel.reach`."""
+        """Distance up to which pairs are listed: cutoff and skin, Angstrom."""
         assert self.of.cutoff is not None
         return self.of.cutoff + self.of.skin
 
     def describe(self) -> dict[str, Any]:
-        """See `EnergyModel.describe`."""
+        """Describe the pair potential, which decides the energy in either form."""
         return self.of.describe()
 
     def fields(self) -> Mapping[str, Field]:
-        """See `Potential.fields`: the list, and the parameters of each two kinds of atoms."""
+        """Lay out the neighbour list, and a table of parameters by pairs of kinds of atoms."""
         if not self.mixed:
             return {**LIST_FIELDS, **{name: Field(()) for name in self.of.parameter_names}}
         return {
@@ -168,7 +168,7 @@ class NeighborPairs(Potential):
         }
 
     def prepare(self, structure: Structure) -> Mapping[str, np.ndarray]:
-        """See `Potential.prepare`."""
+        """List the neighbours, and mix the parameters of each two kinds of atoms."""
         assert self.of.cutoff is not None
         kinds, kind = _kinds(self.of.of_atoms(structure))
         tables = self.of.mixed(kinds[:, :, None], kinds[:, None])
@@ -181,7 +181,7 @@ class NeighborPairs(Potential):
         }
 
     def evaluate(self, positions: jax.Array, cell: jax.Array, terms: Terms) -> Evaluation:
-        """See `Potential.evaluate`."""
+        """Sum over the listed pairs, each of which stands in the rows of both its atoms."""
         zero = jnp.zeros((), positions.dtype)
         tables = [terms[name] for name in self.of.parameter_names]
 

@@ -1,4 +1,4 @@
-"""What structures need of the device's memory: asked before it is taken."""
+"""Memory that structures need on the device, estimated before it is allocated."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""What a tile knows of its structures, copied to the host."""
+"""Results of the structures in a tile, copied from the device to the host."""
 
 import numpy as np
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,8 +86,12 @@ class Check:
         return len(self.whole)
 
 
-def verify(store: Store) -> None:
+def verify(store: Store, *, atoms: bool = False) -> None:
     """Read every column of a store, or of a part, and compare structures with their fingerprints.
+
+    Args:
+        store: What is verified.
+        atoms: True to make the Atoms and the molecules too.
 
     Raises:
         DamagedError: Something cannot be read, or is not what was written.
@@ -95,8 +101,12 @@ def verify(store: Store) -> None:
         file.at(name, rows)
     for end in _ALONE:
         file.pieces(ENDS[end], rows)
-    for _ in store._read(rows):
+    structures: Iterable[Any] = store.atoms if atoms else store._read(rows)
+    for _ in structures:
         pass
+    if atoms:
+        for _ in store.topologies():
+            pass
     for place in store._n_frames.nonzero()[0].tolist():
         for _ in store._frames(place):
             pass
@@ -130,10 +140,7 @@ def check(path: str | os.PathLike[str] | Store) -> Check:
     def search(rows: np.ndarray) -> None:
         """Halve rows until what is damaged stands alone."""
         try:
-            part = Store(file, rows)
-            verify(part)
-            for _ in zip(part.atoms, part.topologies(), strict=True):
-                pass
+            verify(Store(file, rows), atoms=True)
         except DamagedError as error:
             if len(rows) == 1:
                 damaged[int(rows[0])] = str(error)

@@ -69,9 +69,9 @@ class Lock:
         if file is not None:
             os.close(file)
         raise StoreError(
-            f"{str(path)!r} cannot be written: {str(self._path)!r}, whose name is that of its "
-            "lock, is another file or a link. Remove it if it is not needed, or choose another "
-            "name for the output."
+            f"{str(path)!r} cannot be written: its lock would be {str(self._path)!r}, which is "
+            "another file or a link. Remove it if it is not needed, or choose another name for the "
+            "output."
         )
 
     def _inode(self) -> int | None:

@@ -152,7 +152,7 @@ class Store(Results):
         return part
 
     def trajectory(self, item: int | str) -> list[Any]:
-        """Return the geometries on the way of a structure; see `Results.trajectory`."""
+        """Read the trajectory of a structure: Atoms with `info["step"]`, the result last."""
         place = self._with_frames(item)
         atoms = self[place]
         return [frame_atoms(atoms, atoms.cell, frame) for frame in self._frames(place)]
@@ -222,37 +222,37 @@ class Store(Results):
 
     @functools.cached_property
     def ids(self) -> list[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """See `Results`."""
+        """Labels of the structures."""
         return self._file.texts("id", self._rows)
 
     @functools.cached_property
     def n_atoms(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """See `Results`."""
+        """(n,) int64, number of atoms."""
         return self._lengths("atoms_end")
 
     @functools.cached_property
     def energy(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """See `Results`."""
+        """(n,) float64, eV; NaN where there is no energy."""
         return self._column("energy")
 
     @functools.cached_property
     def fmax(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """See `Results`."""
+        """(n,) float64, eV/Angstrom, the longest judged force; NaN where there is no energy."""
         return self._column("fmax")
 
     @functools.cached_property
     def n_steps(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """See `Results`."""
+        """(n,) int64, moves made."""
         return self._column("n_steps")
 
     @functools.cached_property
     def n_evaluations(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """See `Results`."""
+        """(n,) int64, evaluations of the potential."""
         return self._column("n_evaluations")
 
     @functools.cached_property
     def status(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """See `Results`."""
+        """(n,) str: "converged", "max_steps", "non_finite", "exploded" or "failed"."""
         found = self._words("status")
         if unknown := set(found) - _STATUSES:
             raise DamagedError(
@@ -263,17 +263,17 @@ class Store(Results):
 
     @property
     def optimizer(self) -> str:
-        """See `Results`."""
+        """Name of the optimizer that ran, or how it was built."""
         return self._file.guarded(OPTIONS, lambda: super(Store, self).optimizer)
 
     @functools.cached_property
     def reason(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """See `Results`."""
+        """(n,) str, why a structure did not converge; "" if it did."""
         return np.array(self._file.texts("reason", self._rows), object)
 
     @functools.cached_property
     def fingerprint(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """See `Results`."""
+        """(n,) str, sha256 over the bits of the results."""
         return self._words("fingerprint")
 
     @functools.cached_property
