@@ -47,8 +47,6 @@ from kups_relax.relaxation import (
     size_class,
 )
 
-# What becomes of single structures: a name of its own, so that it can be silenced alone.
-
 # What runs within `one_caution` have warned of.
 _said: ContextVar[set[str] | None] = ContextVar("said", default=None)
 

@@ -107,7 +107,7 @@ def fitted(program: Program, size: SizeClass, dtype: np.dtype, n_tiles: int) -> 
 
 
 def tile_bytes(program: Program, size: SizeClass, dtype: np.dtype) -> int:
-    """How much memory a tile at work takes, from the shapes of its arrays; takes none itself.
+    """Estimate the memory of a tile at work from the shapes of its arrays; allocates nothing.
 
     Args:
         program: What runs in it.
